@@ -1,0 +1,41 @@
+/** A refused request. The code is stable; the HTTP status that goes with it is known to `http/errors.ts` alone. */
+export abstract class RequestRefused extends Error {
+  abstract readonly code: string;
+}
+
+/** As many jobs are unfinished as the service admits. */
+export class QueueFullError extends RequestRefused {
+  readonly code = 'queue_full';
+  readonly maxUnfinished: number;
+  constructor(maxUnfinished: number) {
+    super('Queue full');
+    this.name = 'QueueFullError';
+    this.maxUnfinished = maxUnfinished;
+  }
+}
+
+/** No such job, or no longer: ids are never told apart from expired ones. */
+export class JobNotFoundError extends RequestRefused {
+  readonly code = 'job_not_found';
+  constructor() {
+    super('Job not found');
+    this.name = 'JobNotFoundError';
+  }
+}
+
+/** The service cannot take work now: starting, draining, or its store does not answer. */
+export class UnavailableError extends RequestRefused {
+  readonly code = 'unavailable';
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'UnavailableError';
+  }
+}
+
+/** A workspace could not be made. The message is for callers: it holds no path; the cause goes to the log. */
+export class WorkspaceError extends Error {
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'WorkspaceError';
+  }
+}

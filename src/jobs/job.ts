@@ -1,0 +1,136 @@
+/**
+ * A job: one prompt, run by one agent CLI, in one git clone of its own.
+ *
+ *   queued ──claim──► running ──finish──► completed | failed | timeout | error | cancelled | lost
+ *      └────cancel────────────────────────────────────────────────────► cancelled
+ */
+
+declare const brand: unique symbol;
+
+/** Opaque, URL-safe and unguessable: see `createJobId`. */
+export type JobId = string & { readonly [brand]: 'JobId' };
+
+export const finalStatuses = ['completed', 'failed', 'timeout', 'error', 'cancelled', 'lost'] as const;
+export const jobStatuses = ['queued', 'running', ...finalStatuses] as const;
+
+export type FinalStatus = (typeof finalStatuses)[number];
+export type JobStatus = (typeof jobStatuses)[number];
+
+/** Why a job ended, in one word. There is no word for "unknown": whoever ends a job knows why. */
+export const jobReasons = [
+  'ok',
+  'exit_nonzero',
+  'agent_error',
+  'no_result',
+  'signal',
+  'budget',
+  'max_turns',
+  'timeout',
+  'cancelled',
+  'client_gone',
+  'output_limit',
+  'spawn_error',
+  'workspace_error',
+  'shutdown',
+  'lost',
+] as const;
+export type JobReason = (typeof jobReasons)[number];
+
+export type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json };
+export interface JsonObject {
+  readonly [key: string]: Json;
+}
+
+export const efforts = ['low', 'medium', 'high', 'xhigh', 'max'] as const;
+export type Effort = (typeof efforts)[number];
+
+/** Everything that decides how a job runs. Validated at the edge; trusted from here on. */
+export interface JobSpec {
+  /** Which door it came through: a `chat` job is worth nothing once its caller has hung up. */
+  readonly kind: 'execute' | 'chat';
+  /** The agent CLI that runs it: a name in the provider registry. */
+  readonly provider: string;
+  /** Reaches the agent byte for byte. */
+  readonly prompt: string;
+  /** Added to the agent's own system prompt. */
+  readonly systemPrompt: string | null;
+  readonly agent: string | null;
+  readonly model: string | null;
+  readonly effort: Effort | null;
+  readonly maxBudgetUsd: number;
+  /** Counts the agent's run only: not the queue, not the clone. */
+  readonly timeoutMs: number;
+  readonly metadata: JsonObject | null;
+}
+
+/** What an agent left behind. Every field is null where the agent did not say. */
+export interface AgentReport {
+  readonly exitCode: number | null;
+  /** The CLI's final JSON object as it printed it, one line; or, where there is none, the last lines of its output. */
+  readonly output: readonly string[];
+  /** The tail of its standard error, bounded. */
+  readonly stderr: string;
+  /** The agent's final text. */
+  readonly result: string | null;
+  /** All text that the agent streamed, turns separated by a blank line: what a chat answer holds. */
+  readonly text: string | null;
+  readonly usage: JsonObject | null;
+  readonly costUsd: number | null;
+  readonly numTurns: number | null;
+  readonly sessionId: string | null;
+  /** The full name of the model that answered: what an alias stood for on this day. */
+  readonly resolvedModel: string | null;
+  /** The HTTP status with which the model's API refused, if that is what ended the run. */
+  readonly apiStatus: number | null;
+}
+
+/** How a job ended. `error` is a sentence for a person, null when it completed. */
+export interface JobOutcome {
+  readonly status: FinalStatus;
+  readonly reason: JobReason;
+  readonly error: string | null;
+  readonly report: AgentReport;
+}
+
+/** One row of the store. Times are epoch milliseconds. */
+export interface JobRecord {
+  readonly id: JobId;
+  /** First come, first served: the order of admission. */
+  readonly seq: number;
+  readonly caller: string;
+  readonly spec: JobSpec;
+  readonly status: JobStatus;
+  /** How often it was started. */
+  readonly attempt: number;
+  readonly createdAt: number;
+  readonly startedAt: number | null;
+  readonly finishedAt: number | null;
+  /** 1 = starts next; null once it is not queued. */
+  readonly queuePosition: number | null;
+  /** Null until the job is final. */
+  readonly outcome: JobOutcome | null;
+}
+
+export const emptyReport: AgentReport = {
+  exitCode: null,
+  output: [],
+  stderr: '',
+  result: null,
+  text: null,
+  usage: null,
+  costUsd: null,
+  numTurns: null,
+  sessionId: null,
+  resolvedModel: null,
+  apiStatus: null,
+};
+
+/** True once nothing more can happen to a job in this state. */
+export function isFinal(status: JobStatus): status is FinalStatus {
+  return status !== 'queued' && status !== 'running';
+}
+
+/** An outcome of a job that no agent reported on. */
+export function outcomeWithoutAgent(status: FinalStatus, reason: JobReason, error: string): JobOutcome {
+  return { status, reason, error, report: emptyReport };
+}

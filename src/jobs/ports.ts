@@ -1,0 +1,161 @@
+import type { FinalStatus, JobId, JobOutcome, JobReason, JobRecord, JobSpec, JobStatus } from './job.ts';
+
+/** A job on its way in: the service makes the id, so that a caller can be told it whatever happens next. */
+export interface NewJob {
+  readonly id: JobId;
+  readonly caller: string;
+  readonly spec: JobSpec;
+  readonly createdAt: number;
+}
+
+export type Admission = { readonly outcome: 'admitted'; readonly job: JobRecord } | { readonly outcome: 'queue_full' };
+
+/** The right to run one job, once. Every write of its runner carries owner and attempt: who lost it can change nothing. */
+export interface Claim {
+  readonly job: JobRecord;
+  readonly attempt: number;
+  readonly owner: string;
+}
+
+export interface JobQuery {
+  readonly status: JobStatus | null;
+  readonly caller: string | null;
+  /** 1 .. 200. */
+  readonly limit: number;
+  /** Only jobs admitted before this one: the `seq` of the last item of the page before. */
+  readonly beforeSeq: number | null;
+}
+
+/** Newest first. Items come without output, stderr, result and text, and with at most 1,000 characters of the prompt. */
+export interface JobPage {
+  readonly jobs: readonly JobRecord[];
+  /** The `beforeSeq` of the next page; null on the last one. */
+  readonly nextBeforeSeq: number | null;
+}
+
+/**
+ * The row is the truth. Every change of a status is one conditional statement, so that of two who try only one succeeds.
+ * All members may be called concurrently and reject with `UnavailableError` when the store does not answer; a promise that
+ * resolves after a write means that the write survives a loss of power.
+ */
+export interface JobStore {
+  /** Admits the job if fewer than `maxUnfinished` are queued or running, exactly, however many arrive at once. */
+  submit(job: NewJob, limits: { readonly maxUnfinished: number }): Promise<Admission>;
+  /** Takes up to `freeSlots` of the oldest queued jobs to `running`, in the order of admission. */
+  claim(freeSlots: number, startedAt: number): Promise<readonly Claim[]>;
+  /** `running` to a final state; undefined if the claim no longer holds (then nothing was written). */
+  finish(claim: Claim, outcome: JobOutcome, finishedAt: number): Promise<JobRecord | undefined>;
+  /** `queued` to `cancelled`. Answers the job as it is then, changed or not; undefined if there is none. */
+  cancelQueued(id: JobId, outcome: JobOutcome, finishedAt: number): Promise<JobRecord | undefined>;
+  get(id: JobId): Promise<JobRecord | undefined>;
+  list(query: JobQuery): Promise<JobPage>;
+  /** Deletes up to `limit` final jobs that finished before then, and names them. Queued and running ones are never touched. */
+  evict(finishedBefore: number, limit: number): Promise<readonly JobId[]>;
+}
+
+/** Who runs what. The embedded store has one member; a shared one will have several. */
+export interface Membership {
+  /**
+   * Called once, before the first claim: jobs that were `running` under an earlier incarnation become `lost`, queued chat
+   * jobs, whose callers went with the connection, become `cancelled` (`client_gone`). Names all it changed.
+   */
+  recover(now: number): Promise<readonly JobId[]>;
+  /** How many jobs are in each unfinished state, from memory. */
+  counts(): { readonly queued: number; readonly running: number };
+}
+
+/** What an adapter's factory returns. */
+export interface Store {
+  readonly jobs: JobStore;
+  readonly membership: Membership;
+  /** Resolves when a transaction went through just now; rejects with `UnavailableError` otherwise. */
+  ready(): Promise<void>;
+  /** Writes what was accepted, then lets go of the file. Idempotent. */
+  close(): Promise<void>;
+}
+
+/** Bounds how many jobs run at once on this machine. Holds only what the store already shows as `running`. */
+export interface JobQueue {
+  /** Places that are free now. */
+  free(): number;
+  /** Starts `run` at once, in a free place. `run` never rejects. */
+  add(run: () => Promise<void>): void;
+  /** Resolves when nothing runs. */
+  idle(): Promise<void>;
+}
+
+/** A clone of one job's own. */
+export interface Workspace extends AsyncDisposable {
+  readonly path: string;
+  /** The commit that the clone starts from; null in an empty repository. */
+  readonly baseCommit: string | null;
+  // Disposing takes it out of sight at once and removes it later. It never rejects: it logs, and leaves the rest to `sweep`.
+}
+
+export interface WorkspaceManager {
+  /**
+   * Makes a fresh clone of the base for one job. Safe to call concurrently; rejects with `WorkspaceError`, or with the
+   * signal's reason once it aborted. What it left half-made is removed by itself.
+   */
+  create(id: JobId, signal: AbortSignal): Promise<Workspace>;
+  /** Removes every workspace that a dead process left. Called at start, before the first `create`. */
+  sweep(): Promise<void>;
+  /** Why no workspace can be made now, a sentence for an operator; null when all is well. */
+  check(): Promise<string | null>;
+  /** Waits for removals under way, up to a bound of its own. */
+  close(): Promise<void>;
+}
+
+/** What may end a run from outside: the reason of the signal given to `AgentRunner.run`. */
+export type EndReason = Extract<JobReason, 'cancelled' | 'client_gone' | 'shutdown'>;
+
+export interface AgentRun {
+  readonly id: JobId;
+  readonly spec: JobSpec;
+  readonly workspacePath: string;
+}
+
+/** One thing that an agent did, the same for every CLI. */
+export type AgentEvent =
+  /** A piece of the answer. All pieces of a run, joined, are `AgentReport.text`. */
+  | { readonly type: 'text'; readonly text: string }
+  /** The run has begun; the model that the CLI chose. */
+  | { readonly type: 'start'; readonly model: string | null; readonly sessionId: string | null };
+
+export interface AgentRunner {
+  /**
+   * Runs the agent to its end and never rejects: whatever happens is an outcome. When the signal aborts, with an `EndReason`,
+   * the agent's process tree is ended first. Resolves only when none of the processes it knows of is left.
+   */
+  run(run: AgentRun, signal: AbortSignal): Promise<JobOutcome>;
+  /**
+   * What the agent of a running job does, from its beginning, live, until its run ended. Served from the log at the reader's
+   * own pace: a slow reader costs no memory and loses nothing. Ends at once for a job that does not run here.
+   */
+  follow(id: JobId, signal: AbortSignal): AsyncIterable<AgentEvent>;
+  /** Removes the log of a job that is no longer kept. */
+  forget(id: JobId): Promise<void>;
+  /** Removes what runs of a dead process left behind: temporary directories, and the logs of jobs not in `known`. */
+  sweep(known: (id: JobId) => Promise<boolean>): Promise<void>;
+  /** Why no agent can be run now, a sentence for an operator that names the fix; null when all is well. */
+  check(): Promise<string | null>;
+}
+
+/** The time, so that tests can own it. */
+export interface Clock {
+  now(): number;
+}
+
+/** Where a job's report and status are told to whoever waits for them, in this process. */
+export type JobEvent =
+  | { readonly type: 'status'; readonly job: JobRecord }
+  | { readonly type: 'agent'; readonly event: AgentEvent }
+  | { readonly type: 'end'; readonly job: JobRecord & { readonly status: FinalStatus; readonly outcome: JobOutcome } };
+
+/** Structured logging: the subset of pino that the core and the adapters use. */
+export interface Log {
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
