@@ -1,0 +1,48 @@
+# The service and the agent CLI it starts, for a machine that trusts neither: an ordinary user, a read-only root.
+#
+#   docker run --read-only --tmpfs /tmp:exec --tmpfs /home/agent:uid=10001,gid=10001,mode=0700 \
+#     -v agent-data:/data -e ANTHROPIC_API_KEY -p 127.0.0.1:8080:8080 agent-service
+#
+# Written to: /data (store, job logs, base clone, workspaces; a volume), /tmp, and /home/agent if something is mounted there.
+# `exec`: agents run what they build there.
+ARG NODE_IMAGE=node:24.21-bookworm-slim
+
+# What production needs of npm. None of these packages has an install script, and none may come in unseen.
+FROM ${NODE_IMAGE} AS dependencies
+WORKDIR /app
+COPY package.json package-lock.json .npmrc ./
+RUN npm ci --omit=dev --ignore-scripts
+
+# The agent CLI in the version that the tests run with. Its install script puts the platform's program in place: one file.
+FROM ${NODE_IMAGE} AS claude
+WORKDIR /build
+COPY package.json ./
+RUN version="$(node -p "require('./package.json').devDependencies['@anthropic-ai/claude-code']")" \
+  && npm install --global --prefix /opt/claude "@anthropic-ai/claude-code@${version}" \
+  && cp --dereference /opt/claude/bin/claude /build/claude \
+  && test "$(env -i HOME=/tmp PATH=/usr/bin:/bin /build/claude --version | cut -d ' ' -f 1)" = "${version}"
+
+FROM ${NODE_IMAGE}
+# tini is PID 1: node there would keep zombies. The rest is what git needs to clone over https and ssh, and to unlock a clone.
+RUN apt-get update \
+  && apt-get install -y --no-install-recommends ca-certificates git git-crypt openssh-client tini \
+  && rm -rf /var/lib/apt/lists/*
+# A numeric user, so that Kubernetes can see that it is not root. The CLI refuses to skip its permission prompts as root.
+RUN groupadd --gid 10001 agent \
+  && useradd --uid 10001 --gid 10001 --home-dir /home/agent --create-home --shell /usr/sbin/nologin agent \
+  && install --directory --owner=10001 --group=10001 --mode=0700 /data
+WORKDIR /app
+COPY --from=claude /build/claude /usr/local/bin/claude
+COPY --from=dependencies /app/node_modules ./node_modules
+COPY package.json LICENSE ./
+COPY src ./src
+# The image runs in a network of its own, so it listens on all of it; what is published is the operator's choice.
+ENV NODE_ENV=production HOST=0.0.0.0 PORT=8080 DATA_DIR=/data HOME=/home/agent
+USER 10001:10001
+VOLUME /data
+EXPOSE 8080
+# Alive is all it asks: a full queue or a slow disk is no reason to restart.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \
+  CMD ["node", "-e", "fetch('http://127.0.0.1:' + process.env.PORT + '/livez').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
+ENTRYPOINT ["/usr/bin/tini", "--"]
+CMD ["node", "src/main.ts"]
