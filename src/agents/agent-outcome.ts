@@ -1,0 +1,56 @@
+import type { JobOutcome, JobSpec } from '../jobs/job.ts';
+import type { EndReason } from '../jobs/ports.ts';
+import { endedOutcome } from '../jobs/run-job.ts';
+import type { Found } from '../process/file-end.ts';
+import type { ProcessExit } from '../process/run-process.ts';
+import type { AgentResult } from './provider.ts';
+
+/** Given as the reason to end an agent that had its result out and did not leave. */
+export const lingering = 'lingering';
+
+type Verdict = Pick<JobOutcome, 'status' | 'reason' | 'error'>;
+
+/**
+ * How a run ended. Who ended it from outside decides first: a run at its limit is a timeout even if a result was printed
+ * just before, and the report still holds that result. Otherwise the agent's result decides, never the exit code.
+ */
+export function judge(exit: ProcessExit, found: Found<AgentResult>, spec: JobSpec): Verdict {
+  switch (exit.endedBy) {
+    case null:
+    case lingering:
+      return found.outcome === 'none' ? judgeExit(exit) : judgeResult(found);
+    case 'timeout':
+      return failed('timeout', 'timeout', `The agent did not finish within ${spec.timeoutMs / 1000} seconds`);
+    case 'output_limit':
+      return failed('failed', 'output_limit', 'The agent printed more than is allowed');
+    default:
+      return verdictOf(endedOutcome(endReason(exit.endedBy)));
+  }
+}
+
+function judgeResult(found: Exclude<Found<AgentResult>, { outcome: 'none' }>): Verdict {
+  if (found.outcome === 'too_long')
+    return failed('failed', 'output_limit', "The agent's result is longer than is allowed");
+  const { failure } = found.value;
+  if (failure === null) return { status: 'completed', reason: 'ok', error: null };
+  return failed('failed', failure.reason, failure.error);
+}
+
+function judgeExit({ exitCode, signal }: ProcessExit): Verdict {
+  if (signal !== null) return failed('failed', 'signal', `The agent was killed by ${signal}`);
+  if (exitCode !== 0) return failed('failed', 'exit_nonzero', `The agent exited with code ${exitCode} and no result`);
+  return failed('failed', 'no_result', 'The agent exited without a result');
+}
+
+function failed(status: Verdict['status'], reason: Verdict['reason'], error: string): Verdict {
+  return { status, reason, error };
+}
+
+function verdictOf({ status, reason, error }: JobOutcome): Verdict {
+  return { status, reason, error };
+}
+
+/** Whoever aborts without saying why has cancelled. */
+function endReason(reason: string): EndReason {
+  return reason === 'client_gone' || reason === 'shutdown' ? reason : 'cancelled';
+}

@@ -1,0 +1,174 @@
+import { randomUUID } from 'node:crypto';
+import { type JobId, type JobOutcome, outcomeWithoutAgent } from '../jobs/job.ts';
+import type { AgentRun, AgentRunner, Clock, Log } from '../jobs/ports.ts';
+import type { Command } from '../process/command.ts';
+import { type ProcessExit, runProcess } from '../process/run-process.ts';
+import { readEvents } from './agent-events.ts';
+import { judge } from './agent-outcome.ts';
+import { readReport } from './agent-report.ts';
+import { findResult } from './agent-result.ts';
+import { createCliCheck, missing } from './cli-check.ts';
+import { agentEnvironment } from './environment.ts';
+import { findExecutable } from './executable.ts';
+import { watchLingering } from './lingering.ts';
+import type { AgentOutput, AgentProvider } from './provider.ts';
+import { createRunDirectories, type RunDirectories, type RunPaths } from './run-directory.ts';
+
+export interface AgentRunnerOptions {
+  /** Holds one directory per run, with its log, until it is forgotten. Made, for the service alone, where it is absent. */
+  readonly runsDir: string;
+  readonly providers: Readonly<Record<string, AgentProvider>>;
+  /** Each provider's program: a name on PATH, or a path. */
+  readonly bin: Readonly<Record<string, string>>;
+  /** The service's own environment, of which an agent sees what `agentEnvironment` passes on. */
+  readonly sourceEnv: Readonly<Record<string, string | undefined>>;
+  readonly allowEnv: readonly string[];
+  /** From the first signal to SIGKILL. */
+  readonly graceMs: number;
+  /** Standard output and error of one run together. */
+  readonly maxOutputBytes: number;
+  /** How long an agent may stay silent after its result before it is ended. */
+  readonly lingerMs?: number;
+  readonly log: Log;
+  readonly clock: Clock;
+}
+
+/** The CLI leaves within 0.1 s of its result; some runs never do, and would keep their place until the timeout. */
+const defaultLingerMs = 10_000;
+
+/** A run that others can follow. */
+interface LiveRun {
+  readonly provider: AgentProvider;
+  readonly stdoutFile: string;
+  /** Set once nothing more comes into the log. */
+  ended: boolean;
+}
+
+interface Runtime extends AgentRunnerOptions {
+  readonly hurry: AbortSignal;
+  readonly directories: RunDirectories;
+}
+
+export function createAgentRunner(options: AgentRunnerOptions): AgentRunner {
+  const hurry = new AbortController();
+  const runtime: Runtime = {
+    ...options,
+    hurry: hurry.signal,
+    directories: createRunDirectories(options.runsDir, options.log),
+  };
+  const { directories, log, providers } = runtime;
+  const running = new Map<JobId, LiveRun>();
+  const checks = Object.values(providers).map((provider) => cliCheck(runtime, provider));
+
+  return {
+    async run(run, signal) {
+      const provider = Object.hasOwn(providers, run.spec.provider) ? providers[run.spec.provider] : undefined;
+      if (provider === undefined) return notStarted('No agent CLI of this name is known');
+      const live: LiveRun = { provider, stdoutFile: directories.paths(run.id).stdout, ended: false };
+      running.set(run.id, live);
+      try {
+        return await runAgent(runtime, live, run, signal);
+      } catch (error) {
+        log.error({ job_id: run.id, err: error }, 'agent could not be run');
+        return notStarted('The agent could not be run');
+      } finally {
+        live.ended = true;
+        running.delete(run.id);
+        await directories.release(run.id);
+      }
+    },
+    follow(id, signal) {
+      // Looked up now and not at the first read, when the run may be over.
+      const live = running.get(id);
+      if (live === undefined) return nothing();
+      const { stdoutFile, provider } = live;
+      return readEvents({ stdoutFile, output: provider.output, ended: () => live.ended }, signal);
+    },
+    async forget(id) {
+      if (!running.has(id)) await directories.remove(id);
+    },
+    hurry: () => hurry.abort(),
+    sweep: (known) => directories.sweep(known),
+    async check() {
+      const reasons = (await Promise.all(checks.map((check) => check()))).filter((reason) => reason !== null);
+      return reasons.length === 0 ? null : reasons.join('. ');
+    },
+  };
+}
+
+async function runAgent(runtime: Runtime, live: LiveRun, run: AgentRun, signal: AbortSignal): Promise<JobOutcome> {
+  const { directories, log } = runtime;
+  const { id, spec } = run;
+  const { provider } = live;
+  const paths = await directories.create(id, provider.stdin(spec), spec.systemPrompt);
+  const args = provider.args({ id, spec, paths, sessionId: randomUUID() });
+  const env = environment(runtime, provider, id, paths);
+  const file = await findExecutable(binOf(runtime, provider), env['PATH']);
+  if (file === null) return notStarted(missing(provider));
+  const program = { file, args, env, cwd: run.workspacePath };
+  const exit = await runProgram(runtime, program, run, paths, provider.output, signal);
+  live.ended = true;
+  if (exit.spawnError !== null) {
+    log.error({ job_id: id, err: exit.spawnError }, 'agent could not be started');
+    return notStarted(`The ${provider.name} CLI could not be started: ${provider.installHint}`);
+  }
+  const { report, found } = await readReport(paths, spec, provider.output, exit);
+  return { ...judge(exit, found, spec), report };
+}
+
+async function runProgram(
+  { graceMs, hurry, maxOutputBytes, lingerMs, log }: Runtime,
+  command: Command,
+  { id, spec }: AgentRun,
+  paths: RunPaths,
+  output: AgentOutput,
+  signal: AbortSignal,
+): Promise<ProcessExit> {
+  const hasResult = async (): Promise<boolean> => (await findResult(paths.stdout, output)).outcome === 'found';
+  const linger = watchLingering({ stdoutFile: paths.stdout, hasResult, patienceMs: lingerMs ?? defaultLingerMs });
+  try {
+    return await runProcess(
+      {
+        command,
+        stdinFile: paths.prompt,
+        stdoutFile: paths.stdout,
+        stderrFile: paths.stderr,
+        timeoutMs: spec.timeoutMs,
+        graceMs,
+        hurry,
+        maxOutputBytes,
+        onSpawn: (pid) => log.debug({ job_id: id, pid }, 'agent started'),
+      },
+      AbortSignal.any([signal, linger.signal]),
+    );
+  } finally {
+    linger.stop();
+  }
+}
+
+function cliCheck(runtime: Runtime, provider: AgentProvider): () => Promise<string | null> {
+  const { directories, log, clock } = runtime;
+  const env = (name: string): Command['env'] => environment(runtime, provider, name, directories.paths(name));
+  return createCliCheck({ provider, bin: binOf(runtime, provider), env, directories, log, clock });
+}
+
+function environment({ sourceEnv, allowEnv }: Runtime, provider: AgentProvider, jobId: string, paths: RunPaths) {
+  return agentEnvironment({
+    ...provider.variables(paths),
+    source: sourceEnv,
+    allow: allowEnv,
+    jobId,
+    tmpDir: paths.tmp,
+    isRoot: process.getuid?.() === 0,
+  });
+}
+
+function binOf({ bin }: Runtime, { name }: AgentProvider): string {
+  return bin[name] ?? name;
+}
+
+function notStarted(error: string): JobOutcome {
+  return outcomeWithoutAgent('error', 'spawn_error', error);
+}
+
+async function* nothing(): AsyncGenerator<never, void> {}

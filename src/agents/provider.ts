@@ -1,0 +1,56 @@
+import type { AgentReport, JobReason, JobSpec } from '../jobs/job.ts';
+import type { AgentEvent } from '../jobs/ports.ts';
+import type { RunPaths } from './run-directory.ts';
+
+/** One kind of agent CLI: data and pure functions, so that a new one is one file and one line in the registry. */
+export interface AgentProvider {
+  readonly name: string;
+  /** Makes the CLI print its version and exit with 0. */
+  readonly versionArgs: readonly string[];
+  /** What an operator does where the CLI is missing or broken: the end of a sentence, without a full stop. */
+  readonly installHint: string;
+  /** What goes to the CLI's standard input. */
+  stdin(spec: JobSpec): string;
+  /** No value of a caller gets into the arguments, except one that matched a strict pattern at the edge. */
+  args(invocation: Invocation): readonly string[];
+  variables(paths: RunPaths): AgentVariables;
+  readonly output: AgentOutput;
+}
+
+export interface Invocation {
+  readonly id: string;
+  readonly spec: JobSpec;
+  readonly paths: RunPaths;
+  /** A new UUID per run. */
+  readonly sessionId: string;
+}
+
+/** The CLI's own environment variables. */
+export interface AgentVariables {
+  /** What keeps a run to itself: nothing that an operator allows can change these. */
+  readonly fixed: Readonly<Record<string, string>>;
+  /** What an operator may change by naming the variable in AGENT_ENV. */
+  readonly defaults: Readonly<Record<string, string>>;
+}
+
+/** How the CLI's output is read. */
+export interface AgentOutput {
+  /** A line without any of these holds no event, and is never parsed; the result line alone needs none of them. */
+  readonly eventNeedles: readonly Buffer[];
+  createReader(): AgentReader;
+  /** A line without this is not the result. */
+  readonly resultNeedle: Buffer;
+  /** Null if the line is not the CLI's result object. */
+  readResult(line: Buffer): AgentResult | null;
+}
+
+/** Reads one run's lines in their order; where none had text, its result comes last. Never throws: agents print anything. */
+export interface AgentReader {
+  read(line: Buffer): readonly AgentEvent[];
+}
+
+/** What the CLI's own result object says. */
+export interface AgentResult extends Omit<AgentReport, 'exitCode' | 'output' | 'stderr' | 'text'> {
+  /** Null if it says that the run succeeded. */
+  readonly failure: { readonly reason: JobReason; readonly error: string } | null;
+}

@@ -1,0 +1,58 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type MessagesApi, startMessagesApi } from '../fixtures/messages-api.ts';
+import { collect, createRunnerFixture, type RunnerFixture, realClaude, textOf } from './runner-fixture.ts';
+
+const never = new AbortController().signal;
+/** The real CLI is a large program: starting it takes half a second of a core that others want, too. */
+const timeoutMs = 120_000;
+let api: MessagesApi;
+let fixture: RunnerFixture;
+
+beforeAll(async () => {
+  api = await startMessagesApi();
+  fixture = await createRunnerFixture({
+    bin: { claude: realClaude },
+    sourceEnv: { PATH: process.env['PATH'], ANTHROPIC_API_KEY: 'dummy', ANTHROPIC_BASE_URL: api.url },
+  });
+});
+
+afterAll(async () => {
+  await fixture[Symbol.asyncDispose]();
+  await api.close();
+});
+
+describe('the real claude CLI', { timeout: timeoutMs }, () => {
+  test('passes the check', async () => {
+    expect(await fixture.runner.check()).toBeNull();
+  });
+
+  test('carries out a chat: tools, streamed text, system prompt, cost', async () => {
+    const tool = JSON.stringify({ file_path: 'hello.txt', content: 'hi\n' });
+    const prompt = `/compact is not a command here\nsay: Writing.\ntool: Write ${tool}\nsay: It is written.`;
+    const run = fixture.start(prompt, { kind: 'chat', systemPrompt: '--mark of the caller', effort: 'low' });
+    const events = await collect(fixture.runner.follow(run.id, never));
+    const { report, ...verdict } = await run.outcome;
+    expect(verdict).toEqual({ status: 'completed', reason: 'ok', error: null });
+    expect(report).toMatchObject({ text: 'Writing.\n\nIt is written.', result: 'It is written.', numTurns: 2 });
+    expect(textOf(events)).toBe(report.text);
+    expect(report.costUsd).toBeGreaterThan(0);
+    expect(events[0]).toMatchObject({ type: 'start', sessionId: report.sessionId, model: report.resolvedModel });
+    const sent = JSON.stringify(api.requests.map((request) => request.body));
+    expect(sent).toContain('--mark of the caller');
+    expect(sent).toContain(JSON.stringify(`\n${prompt}`).slice(1, -1));
+  });
+
+  test('still reports its cost when it is cancelled', async () => {
+    const run = fixture.start('usage: 1000 1000\ndelta-ms: 20\nfill: 1000000');
+    for await (const event of fixture.runner.follow(run.id, never)) if (event.type === 'text') break;
+    run.end('cancelled');
+    const outcome = await run.outcome;
+    expect(outcome).toMatchObject({ status: 'cancelled', reason: 'cancelled', report: { result: null } });
+    expect(outcome.report.costUsd).toBeGreaterThan(0);
+  });
+
+  test('says what the API said when it refuses', async () => {
+    const outcome = await fixture.run('status: 403');
+    expect(outcome).toMatchObject({ status: 'failed', reason: 'agent_error', report: { apiStatus: 403 } });
+  });
+});
