@@ -1,0 +1,68 @@
+import { randomUUID } from 'node:crypto';
+import { UnavailableError } from '../jobs/errors.ts';
+import type { AgentReport, JobSpec } from '../jobs/job.ts';
+import type { JobStore, Log, Membership, Store } from '../jobs/ports.ts';
+import { createWorkerChannel, type WorkerChannel } from './worker-channel.ts';
+
+const program = new URL('./sqlite-worker.ts', import.meta.url);
+
+/**
+ * The embedded store: an SQLite file that this process alone may use, served by a thread of its own.
+ * It opens in the background: `ready` rejects if it cannot, with a message for an operator that names the file.
+ */
+export function createSqliteStore({ file, log }: { readonly file: string; readonly log: Log }): Store {
+  const incarnation = randomUUID();
+  const channel = createWorkerChannel({ program, input: { file, incarnation }, log });
+  return {
+    jobs: createJobs(channel, incarnation),
+    membership: createMembership(channel),
+    ready: async () => {
+      await channel.opened();
+      await channel.call('probe', null);
+    },
+    close: channel.close,
+  };
+}
+
+function createJobs(channel: WorkerChannel, incarnation: string): JobStore {
+  return {
+    submit: async (job, { maxUnfinished }) => {
+      if (!channel.hasRoom()) throw new UnavailableError('The job store is too slow to take on more now');
+      const admitted = await channel.call('submit', { job, maxUnfinished }, sizeOfSpec(job.spec));
+      if (admitted === null) return { outcome: 'queue_full' };
+      // What the row says, without having it copied back.
+      const untouched = { status: 'queued', attempt: 0, startedAt: null, finishedAt: null, outcome: null } as const;
+      return { outcome: 'admitted', job: { ...job, ...admitted, ...untouched } };
+    },
+    claim: async (freeSlots, startedAt) => {
+      const jobs = await channel.call('claim', { freeSlots, startedAt });
+      return jobs.map((job) => ({ job, attempt: job.attempt, owner: incarnation }));
+    },
+    finish: async ({ job, owner, attempt }, outcome, finishedAt) => {
+      const input = { id: job.id, owner, attempt, outcome, finishedAt };
+      const isFinished = await channel.call('finish', input, sizeOfReport(outcome.report));
+      if (!isFinished) return undefined;
+      return { ...job, status: outcome.status, attempt, finishedAt, queuePosition: null, outcome };
+    },
+    cancelQueued: (id, outcome, finishedAt) => channel.call('cancelQueued', { id, outcome, finishedAt }),
+    get: (id) => channel.call('get', id),
+    list: (query) => channel.call('list', query),
+    evict: (finishedBefore, limit) => channel.call('evict', { finishedBefore, limit }),
+  };
+}
+
+function createMembership(channel: WorkerChannel): Membership {
+  return {
+    recover: (now) => channel.call('recover', { now }),
+    counts: channel.counts,
+  };
+}
+
+function sizeOfSpec(spec: JobSpec): number {
+  return spec.prompt.length + (spec.systemPrompt?.length ?? 0);
+}
+
+function sizeOfReport({ output, stderr, result, text }: AgentReport): number {
+  const lines = output.reduce((length, line) => length + line.length, 0);
+  return lines + stderr.length + (result?.length ?? 0) + (text?.length ?? 0);
+}
