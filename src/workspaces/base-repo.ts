@@ -1,0 +1,131 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
+import { WorkspaceError } from '../jobs/errors.ts';
+import type { Clock, Log } from '../jobs/ports.ts';
+import { createBaseFetch } from './base-fetch.ts';
+import { createMutex } from './mutex.ts';
+import { type BaseSource, isRepository, type OpenBase, openBase } from './open-base.ts';
+import { readRef } from './read-ref.ts';
+import { until } from './until.ts';
+
+/** The base as one clone finds it. */
+export interface BaseState {
+  readonly path: string;
+  /** May hold credentials. */
+  readonly originUrl: string | null;
+  /** What to check out; null: whatever its HEAD names, for it has no commit yet. */
+  readonly branch: string | null;
+}
+
+/** The repository that all clones are made from: found or made once, then kept close to its remote. */
+export interface BaseRepo {
+  /** Makes it ready ahead of the first job. What goes wrong is told by `check` and tried again later; rejects only on abort. */
+  open(signal: AbortSignal): Promise<void>;
+  /**
+   * The base, as fresh as can be had without a long wait. Rejects with `WorkspaceError` if there is none, and with the
+   * signal's reason. Safe to call concurrently.
+   */
+  current(signal: AbortSignal): Promise<BaseState>;
+  /** Grows whenever a fetch begins or ends; odd while one is under way. What reads the base meanwhile may stumble over it. */
+  epoch(): number;
+  /** Why there is no base, a sentence for an operator; null if there is one. */
+  check(): Promise<string | null>;
+  /** Ends what is under way. */
+  close(): void;
+}
+
+export interface BaseRepoDeps extends BaseSource {
+  readonly fetchDebounceMs: number;
+  readonly log: Log;
+  readonly clock: Clock;
+}
+
+/** How often a base that could not be opened is tried again without a job that asks for it. */
+const reopenMs = 30_000;
+
+export function createBaseRepo(deps: BaseRepoDeps): BaseRepo {
+  const changes = createMutex();
+  const closing = new AbortController();
+  const fetch = createBaseFetch({ ...deps, changes, closing: closing.signal });
+  const opener = createOpener(deps, closing.signal, async () => {
+    const base = await changes.run(() => openBase(deps, closing.signal));
+    if (!base.bare && !existsSync(join(base.gitDir, 'index'))) void fetch.syncWorkTree(base);
+    return base;
+  });
+  return {
+    async open(signal) {
+      await until(opener.get, signal).catch(() => signal.throwIfAborted());
+    },
+    async current(signal) {
+      const base = await until(opener.get, signal);
+      await until(() => fetch.refresh(base), signal);
+      return await stateOf(base, deps.baseBranch);
+    },
+    epoch: fetch.epoch,
+    check: opener.check,
+    close: () => closing.abort(),
+  };
+}
+
+interface Opener {
+  /** The base, opened if it is not open. One attempt at a time, shared by all who need it. */
+  get(): Promise<OpenBase>;
+  check(): Promise<string | null>;
+}
+
+function createOpener({ basePath, log }: BaseRepoDeps, closing: AbortSignal, open: () => Promise<OpenBase>): Opener {
+  let base: OpenBase | null = null;
+  let problem = 'The base repository is not ready yet';
+  let opening: Promise<OpenBase> | null = null;
+  let retrying = false;
+
+  async function get(): Promise<OpenBase> {
+    if (base !== null && (await isRepository(basePath))) return base;
+    opening ??= attempt().finally(() => {
+      opening = null;
+    });
+    return await opening;
+  }
+
+  async function attempt(): Promise<OpenBase> {
+    base = null;
+    try {
+      base = await open();
+      log.info({ bare: base.bare, branch: base.branch, remote: base.originUrl !== null }, 'base repository ready');
+      return base;
+    } catch (error) {
+      problem = error instanceof WorkspaceError ? error.message : 'The base repository is not available';
+      if (!closing.aborted) log.error({ err: error }, 'base repository not available');
+      void retryLater();
+      throw error;
+    }
+  }
+
+  async function retryLater(): Promise<void> {
+    if (retrying) return;
+    retrying = true;
+    try {
+      while (base === null) {
+        await wait(reopenMs, undefined, { ref: false, signal: closing });
+        await get().catch(() => null); // Logged by the attempt itself; the loop goes on.
+      }
+    } catch {
+      // Closed: nobody needs the base any longer.
+    }
+    retrying = false;
+  }
+
+  async function check(): Promise<string | null> {
+    if (base === null) return problem;
+    return (await isRepository(basePath)) ? null : 'The repository is gone from WORKSPACE_DIR';
+  }
+
+  return { get, check };
+}
+
+async function stateOf({ path, originUrl, branch, gitDir }: OpenBase, wanted: string | null): Promise<BaseState> {
+  if ((await readRef(gitDir, `refs/heads/${branch}`)) !== null) return { path, originUrl, branch };
+  if (wanted === null || (await readRef(gitDir, 'HEAD')) === null) return { path, originUrl, branch: null };
+  throw new WorkspaceError('The base repository has no branch of the name in BASE_BRANCH');
+}

@@ -1,0 +1,49 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import type { BaseState } from './base-repo.ts';
+import type { Git } from './git.ts';
+import { readRef } from './read-ref.ts';
+
+/** A clone is local: 60,000 files take 20 s on a busy disk. What takes this long hangs. */
+const cloneTimeoutMs = 600_000;
+const readTimeoutMs = 60_000;
+
+/**
+ * Clones the base into an empty directory. The objects are copied: a hard link would let a job overwrite the base's own, and
+ * a borrowed store would tie the job to what becomes of the base.
+ */
+export async function cloneBase(git: Git, base: BaseState, path: string, signal: AbortSignal): Promise<void> {
+  const branch = base.branch === null ? [] : [`--branch=${base.branch}`];
+  const args = ['clone', '--local', '--no-hardlinks', '--template=', ...branch, '--', base.path, path];
+  await git({ cwd: dirname(path), args, transport: 'local', timeoutMs: cloneTimeoutMs, signal });
+  await pointOrigin(path, base.originUrl);
+}
+
+/** The commit that a fresh clone starts from; null in an empty repository. */
+export async function headOf(git: Git, path: string, signal: AbortSignal): Promise<string | null> {
+  const commit = await readRef(join(path, '.git'), 'HEAD');
+  if (commit !== null) return commit;
+  const args = ['rev-list', '--max-count=1', '--all'];
+  if ((await git({ cwd: path, args, timeoutMs: readTimeoutMs, signal })) === '') return null;
+  return await git({ cwd: path, args: ['rev-parse', 'HEAD'], timeoutMs: readTimeoutMs, signal });
+}
+
+/**
+ * Lets `origin` be the base's own, or none at all: a job must not reach the base by a push. Written straight into the file
+ * that git has just made, before anyone else could touch it: `git remote` would cost one more process for each clone.
+ */
+async function pointOrigin(path: string, url: string | null): Promise<void> {
+  const file = join(path, '.git', 'config');
+  const sections = (await readFile(file, 'utf8')).split(/^(?=\[)/m);
+  const kept = url === null ? sections.filter((section) => !/^\[(remote|branch) /.test(section)) : sections;
+  const pointed = kept.map((section) =>
+    section.startsWith('[remote "origin"]')
+      ? section.replace(/^\turl = .*$/m, () => `\turl = ${quoted(url ?? '')}`)
+      : section,
+  );
+  await writeFile(file, pointed.join(''));
+}
+
+function quoted(value: string): string {
+  return `"${value.replace(/[\\"]/g, '\\$&').replace(/\n/g, '\\n')}"`;
+}
