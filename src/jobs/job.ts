@@ -111,6 +111,8 @@ export interface JobRecord {
   readonly outcome: JobOutcome | null;
 }
 
+export type FinishedJob = JobRecord & { readonly status: FinalStatus; readonly outcome: JobOutcome };
+
 export const emptyReport: AgentReport = {
   exitCode: null,
   output: [],
@@ -128,6 +130,10 @@ export const emptyReport: AgentReport = {
 /** True once nothing more can happen to a job in this state. */
 export function isFinal(status: JobStatus): status is FinalStatus {
   return status !== 'queued' && status !== 'running';
+}
+
+export function isFinished(job: JobRecord): job is FinishedJob {
+  return isFinal(job.status) && job.outcome !== null;
 }
 
 /** An outcome of a job that no agent reported on. */

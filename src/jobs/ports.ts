@@ -1,4 +1,4 @@
-import type { FinalStatus, JobId, JobOutcome, JobReason, JobRecord, JobSpec, JobStatus } from './job.ts';
+import type { FinishedJob, JobId, JobOutcome, JobReason, JobRecord, JobSpec, JobStatus } from './job.ts';
 
 /** A job on its way in: the service makes the id, so that a caller can be told it whatever happens next. */
 export interface NewJob {
@@ -9,6 +9,11 @@ export interface NewJob {
 }
 
 export type Admission = { readonly outcome: 'admitted'; readonly job: JobRecord } | { readonly outcome: 'queue_full' };
+
+export interface Cancellation {
+  readonly job: JobRecord;
+  readonly changed: boolean;
+}
 
 /** The right to run one job, once. Every write of its runner carries owner and attempt: who lost it can change nothing. */
 export interface Claim {
@@ -26,7 +31,7 @@ export interface JobQuery {
   readonly beforeSeq: number | null;
 }
 
-/** Newest first. Items come without output, stderr, result and text, and with at most 1,000 characters of the prompt. */
+/** Newest first. Items come without output, stderr, result and text, and with at most 1,000 characters of each prompt. */
 export interface JobPage {
   readonly jobs: readonly JobRecord[];
   /** The `beforeSeq` of the next page; null on the last one. */
@@ -45,8 +50,8 @@ export interface JobStore {
   claim(freeSlots: number, startedAt: number): Promise<readonly Claim[]>;
   /** `running` to a final state; undefined if the claim no longer holds (then nothing was written). */
   finish(claim: Claim, outcome: JobOutcome, finishedAt: number): Promise<JobRecord | undefined>;
-  /** `queued` to `cancelled`. Answers the job as it is then, changed or not; undefined if there is none. */
-  cancelQueued(id: JobId, outcome: JobOutcome, finishedAt: number): Promise<JobRecord | undefined>;
+  /** `queued` to `cancelled`. Answers the job as it is then, and whether this call changed it; undefined if there is none. */
+  cancelQueued(id: JobId, outcome: JobOutcome, finishedAt: number): Promise<Cancellation | undefined>;
   get(id: JobId): Promise<JobRecord | undefined>;
   list(query: JobQuery): Promise<JobPage>;
   /** Deletes up to `limit` final jobs that finished before then, and names them. Queued and running ones are never touched. */
@@ -80,6 +85,8 @@ export interface JobQueue {
   free(): number;
   /** Starts `run` at once, in a free place. `run` never rejects. */
   add(run: () => Promise<void>): void;
+  /** Calls `listener` each time a place has become free. */
+  onFree(listener: () => void): void;
   /** Resolves when nothing runs. */
   idle(): Promise<void>;
 }
@@ -124,8 +131,9 @@ export type AgentEvent =
 
 export interface AgentRunner {
   /**
-   * Runs the agent to its end and never rejects: whatever happens is an outcome. When the signal aborts, with an `EndReason`,
-   * the agent's process tree is ended first. Resolves only when none of the processes it knows of is left.
+   * Runs the agent to its end and never rejects: whatever happens is an outcome, whose report is bounded (16 MiB at most, all
+   * in all). The run is there to follow when this returns. When the signal aborts, with an `EndReason`, the agent's process
+   * tree is ended first. Resolves only when none of the processes it knows of is left.
    */
   run(run: AgentRun, signal: AbortSignal): Promise<JobOutcome>;
   /**
@@ -137,6 +145,8 @@ export interface AgentRunner {
   forget(id: JobId): Promise<void>;
   /** Removes what runs of a dead process left behind: temporary directories, and the logs of jobs not in `known`. */
   sweep(known: (id: JobId) => Promise<boolean>): Promise<void>;
+  /** From now on runs end without grace: the operator asked twice. */
+  hurry(): void;
   /** Why no agent can be run now, a sentence for an operator that names the fix; null when all is well. */
   check(): Promise<string | null>;
 }
@@ -150,7 +160,7 @@ export interface Clock {
 export type JobEvent =
   | { readonly type: 'status'; readonly job: JobRecord }
   | { readonly type: 'agent'; readonly event: AgentEvent }
-  | { readonly type: 'end'; readonly job: JobRecord & { readonly status: FinalStatus; readonly outcome: JobOutcome } };
+  | { readonly type: 'end'; readonly job: FinishedJob };
 
 /** Structured logging: the subset of pino that the core and the adapters use. */
 export interface Log {

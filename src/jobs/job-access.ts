@@ -1,0 +1,51 @@
+import { JobNotFoundError } from './errors.ts';
+import { isFinal, isFinished, type JobRecord } from './job.ts';
+import { isJobId } from './job-id.ts';
+import type { JobService, JobServiceDeps } from './job-service.ts';
+import { type JobSignals, waitForJob } from './job-signals.ts';
+import { endedOutcome } from './run-job.ts';
+import type { RunningJobs } from './running-jobs.ts';
+
+interface JobAccessDeps extends JobServiceDeps {
+  readonly signals: JobSignals;
+  readonly running: RunningJobs;
+}
+
+/** What callers do with jobs that are there. */
+export function createJobAccess(deps: JobAccessDeps): Pick<JobService, 'get' | 'wait' | 'list' | 'cancel'> {
+  const { store, clock, signals, running, ttlMs } = deps;
+
+  /** True from the moment that a job's time is over, also while its row still waits for removal. */
+  const isExpired = (job: JobRecord): boolean => job.finishedAt !== null && job.finishedAt + ttlMs <= clock.now();
+
+  function found(job: JobRecord | undefined): JobRecord {
+    if (job === undefined || isExpired(job)) throw new JobNotFoundError();
+    return job;
+  }
+
+  const get: JobService['get'] = async (id) => found(isJobId(id) ? await store.jobs.get(id) : undefined);
+
+  return {
+    get,
+    async wait(id, timeoutMs, signal) {
+      if (!isJobId(id)) throw new JobNotFoundError();
+      const until = (job: JobRecord): boolean => isFinal(job.status);
+      return await waitForJob(signals, { id, read: () => get(id), until, timeoutMs, settleQueued: true }, signal);
+    },
+    async list(query) {
+      const page = await store.jobs.list(query);
+      return { ...page, jobs: page.jobs.filter((job) => !isExpired(job)) };
+    },
+    async cancel(id, reason) {
+      const cancellation = isJobId(id)
+        ? await store.jobs.cancelQueued(id, endedOutcome(reason), clock.now())
+        : undefined;
+      const job = found(cancellation?.job);
+      if (job.status === 'running') running.end(job.id, reason);
+      if (cancellation?.changed !== true) return { job, changed: job.status === 'running' };
+      signals.tell(job);
+      if (isFinished(job)) deps.onFinished?.(job);
+      return { job, changed: true };
+    },
+  };
+}

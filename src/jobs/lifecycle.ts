@@ -1,0 +1,69 @@
+import type { Dispatcher } from './dispatcher.ts';
+import type { JobService, JobServiceControl, JobServiceDeps } from './job-service.ts';
+import type { JobSignals } from './job-signals.ts';
+import type { JobPage } from './ports.ts';
+import { startRetention } from './retention.ts';
+import type { RunningJobs } from './running-jobs.ts';
+
+interface LifecycleDeps extends JobServiceDeps {
+  readonly signals: JobSignals;
+  readonly running: RunningJobs;
+  readonly dispatcher: Dispatcher;
+  readonly cancel: JobService['cancel'];
+}
+
+type Lifecycle = Pick<JobServiceControl, 'recover' | 'begin' | 'drain' | 'hurry'> & { isDraining(): boolean };
+
+/** How the service comes to work and how it stops. */
+export function createLifecycle(deps: LifecycleDeps): Lifecycle {
+  const { store, queue, clock, log, runner, signals, running, dispatcher } = deps;
+  let draining: Promise<void> | undefined;
+  let stopRetention: (() => Promise<void>) | undefined;
+
+  async function drain(drainMs: number): Promise<void> {
+    await dispatcher.stop();
+    await cancelQueuedChats(deps);
+    signals.settle();
+    const timer = setTimeout(() => running.endAll('shutdown'), drainMs);
+    await queue.idle();
+    clearTimeout(timer);
+    await stopRetention?.();
+  }
+
+  return {
+    isDraining: () => draining !== undefined,
+    async recover() {
+      const changed = await store.membership.recover(clock.now());
+      if (changed.length > 0) log.warn({ jobs: changed.length }, 'jobs of an earlier process were ended');
+    },
+    async begin() {
+      await deps.workspaces.sweep();
+      await runner.sweep(async (id) => (await store.jobs.get(id)) !== undefined);
+      if (draining !== undefined) return;
+      stopRetention = startRetention({ store: store.jobs, runner, clock, log, ttlMs: deps.ttlMs });
+      dispatcher.begin();
+    },
+    drain(drainMs) {
+      draining ??= drain(drainMs);
+      return draining;
+    },
+    hurry() {
+      runner.hurry();
+      running.endAll('shutdown');
+    },
+  };
+}
+
+/** Their callers wait on a connection that is about to close: they are told now, not by a later start. */
+async function cancelQueuedChats({ store, cancel, log }: LifecycleDeps): Promise<void> {
+  try {
+    let beforeSeq: number | null = null;
+    do {
+      const page: JobPage = await store.jobs.list({ status: 'queued', caller: null, limit: 200, beforeSeq });
+      for (const job of page.jobs) if (job.spec.kind === 'chat') await cancel(job.id, 'shutdown');
+      beforeSeq = page.nextBeforeSeq;
+    } while (beforeSeq !== null);
+  } catch (error) {
+    log.warn({ err: error }, 'queued chat jobs could not be cancelled; the next start does it');
+  }
+}

@@ -1,0 +1,51 @@
+import { WorkspaceError } from './errors.ts';
+import { type JobOutcome, outcomeWithoutAgent } from './job.ts';
+import type { AgentRunner, Claim, EndReason, Log, WorkspaceManager } from './ports.ts';
+
+export interface RunJobDeps {
+  readonly workspaces: WorkspaceManager;
+  readonly runner: AgentRunner;
+  readonly log: Log;
+  /** Called when the agent is about to start: from then on `AgentRunner.follow` has something to follow. */
+  readonly onAgentStart: () => void;
+}
+
+/**
+ * Runs one claimed job: workspace, agent, workspace gone. Never rejects: whatever happens is an outcome. When it resolves, no
+ * process of the job is left and its workspace is out of sight; the rest of the removal goes on in the background.
+ */
+export async function runJob(claim: Claim, deps: RunJobDeps, signal: AbortSignal): Promise<JobOutcome> {
+  const { id, spec } = claim.job;
+  try {
+    const workspace = await deps.workspaces.create(id, signal);
+    try {
+      const running = deps.runner.run({ id, spec, workspacePath: workspace.path }, signal);
+      deps.onAgentStart();
+      return await running;
+    } finally {
+      await workspace[Symbol.asyncDispose]();
+    }
+  } catch (error) {
+    if (signal.aborted) return endedOutcome(endReasonOf(signal));
+    deps.log.error({ job_id: id, err: error }, 'job could not be run');
+    if (error instanceof WorkspaceError) return outcomeWithoutAgent('error', 'workspace_error', error.message);
+    return outcomeWithoutAgent('error', 'spawn_error', 'The agent could not be started');
+  }
+}
+
+/** The outcome of a job that was ended from outside before an agent ran. */
+export function endedOutcome(reason: EndReason): JobOutcome {
+  switch (reason) {
+    case 'cancelled':
+      return outcomeWithoutAgent('cancelled', reason, 'The job was cancelled');
+    case 'client_gone':
+      return outcomeWithoutAgent('cancelled', reason, 'The caller hung up');
+    case 'shutdown':
+      return outcomeWithoutAgent('lost', reason, 'The service was stopped before the job ended');
+  }
+}
+
+/** What `RunningJobs.end` aborted it with. */
+function endReasonOf({ reason }: { readonly reason: unknown }): EndReason {
+  return reason === 'client_gone' || reason === 'shutdown' ? reason : 'cancelled';
+}
