@@ -1,0 +1,166 @@
+import { z } from 'zod';
+
+/** The service's settings: one schema, read once from the environment. Each default stands beside its reason. */
+
+/** A day: nothing here waits or runs longer. */
+const maxSeconds = 86_400;
+
+function integer(min: number, max: number) {
+  const allowed = `a whole number from ${min} to ${max}`;
+  return z
+    .string()
+    .regex(/^\d{1,15}$/, allowed)
+    .transform(Number)
+    .refine((value) => value >= min && value <= max, allowed);
+}
+
+function usd() {
+  const allowed = 'a decimal number greater than 0 and at most 1000';
+  return z
+    .string()
+    .regex(/^\d{1,4}(\.\d{1,6})?$/, allowed)
+    .transform(Number)
+    .refine((value) => value > 0 && value <= 1000, allowed);
+}
+
+const path = z.string().min(1, 'a path').refine(noNul, 'a path without NUL');
+/** Empty is the same as absent, so that `${X:-}` in a compose file means none. */
+const optionalText = z
+  .string()
+  .refine(noNul, 'text without NUL')
+  .transform((text) => (text === '' ? null : text))
+  .nullable();
+const safeName = /^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$/;
+const names = z
+  .string()
+  .transform((text) => text.split(',').map((name) => name.trim()))
+  .refine(
+    (list) => list.every((name) => safeName.test(name)),
+    'names separated by commas, each like claude-sonnet-4-6',
+  );
+const variableNames = z
+  .string()
+  .transform((text) => text.split(',').flatMap((name) => name.trim() || []))
+  .refine(
+    (list) => list.every((name) => /^[A-Za-z_][A-Za-z0-9_]*$/.test(name)),
+    'names of variables separated by commas',
+  );
+const token = z
+  .string()
+  .regex(/^[A-Za-z0-9\-._~+/]{1,4096}=*$/, 'at least one character of A-Z a-z 0-9 - . _ ~ + / and trailing =');
+const branch = /^(?![-/.])(?!.*(?:\.\.|\/\/|@\{|\.lock$|[/.]$))[A-Za-z0-9_./-]{1,200}$/;
+
+const defaultModels = 'haiku,sonnet,opus,claude-haiku-4-5,claude-sonnet-4-6,claude-opus-4-7';
+
+export const ConfigSchema = z
+  .object({
+    API_BEARER_TOKEN: token
+      .optional()
+      .describe(
+        'The token that callers send. None anywhere: the first start makes one, stores only its hash, and prints it once',
+      ),
+    API_BEARER_TOKEN_FILE: path
+      .optional()
+      .describe('A file with the token, one per line: two lines let a token be changed without a pause'),
+    HOST: z
+      .string()
+      .min(1, 'a host name or an address')
+      .default('127.0.0.1')
+      .describe('Where to listen; the image sets 0.0.0.0'),
+    PORT: integer(0, 65_535).prefault('8080').describe('The port; 0 takes a free one'),
+    DATA_DIR: path.default('./data').describe('The store and the job logs; made if absent'),
+    WORKSPACE_DIR: path
+      .optional()
+      .describe('The warm base clone. Absent and no BASE_REPO_URL: an empty repository is made'),
+    BASE_REPO_URL: optionalText
+      .refine(
+        (url) => url === null || /^(?!-)(?!.*::)[^\s]{1,2000}$/.test(url),
+        'the URL or the path of a git repository',
+      )
+      .default(null)
+      .describe('Cloned into WORKSPACE_DIR at start if that is absent'),
+    BASE_BRANCH: optionalText
+      .refine((name) => name === null || branch.test(name), 'the name of a branch')
+      .default(null)
+      .describe("The branch that the base follows; none: the remote's HEAD"),
+    JOBS_DIR: path
+      .optional()
+      .describe('One workspace per living job; on the file system of WORKSPACE_DIR, so that a clone stays cheap'),
+    MAX_PROMPT_BYTES: integer(1, 10_485_760)
+      .prefault('4194304')
+      .describe('Longest prompt; the CLI itself takes up to 10 MiB'),
+    GIT_CRYPT_KEY: optionalText.default('/secrets/git-crypt/key').describe('Unlocks each clone if the file exists'),
+    MAX_CONCURRENCY: integer(1, 1000).prefault('10').describe('Jobs that run at once'),
+    MAX_QUEUE_DEPTH: integer(1, 1_000_000).prefault('100').describe('Jobs that are queued or running, together'),
+    JOB_TTL_SECONDS: integer(1, 31_536_000)
+      .prefault('3600')
+      .describe('How long a final job, its log and its output are kept'),
+    FETCH_DEBOUNCE_SECONDS: integer(0, maxSeconds)
+      .prefault('15')
+      .describe('A burst of jobs shares one fetch of the base'),
+    CLAUDE_BIN: path.default('claude').describe('The claude CLI: a name on PATH or a path'),
+    SUPPORTED_MODELS: names.prefault(defaultModels).describe('The models of /v1: aliases and full names'),
+    DEFAULT_MODEL: z
+      .string()
+      .regex(safeName, 'the name of a model')
+      .default('sonnet')
+      .describe('The model where a /v1 request names none'),
+    OPENAI_COMPAT_AGENT: optionalText
+      .refine((name) => name === null || safeName.test(name), 'the name of an agent')
+      .default(null)
+      .describe('The agent that answers /v1'),
+    OPENAI_COMPAT_BUDGET_USD: usd().prefault('2.0').describe('What one /v1 call may spend'),
+    OPENAI_COMPAT_TIMEOUT_SECONDS: integer(1, maxSeconds).prefault('900').describe('How long one /v1 call may run'),
+    KILL_GRACE_SECONDS: integer(0, 600)
+      .prefault('5')
+      .describe('From the first signal to KILL, for the whole process tree'),
+    DRAIN_SECONDS: integer(0, maxSeconds)
+      .prefault('2820')
+      .describe('How long SIGTERM waits for running jobs; the default is the longest default run and two minutes'),
+    MAX_OUTPUT_BYTES: integer(1024, 1_099_511_627_776)
+      .prefault('1073741824')
+      .describe('What one run may write to its standard output and error together'),
+    AGENT_ENV: variableNames.prefault('').describe('Further variables that an agent sees, by name'),
+    LOG_LEVEL: z
+      .enum(
+        ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'],
+        'one of fatal, error, warn, info, debug, trace, silent',
+      )
+      .default('info')
+      .describe('How much is logged'),
+  })
+  .refine((config) => config.SUPPORTED_MODELS.includes(config.DEFAULT_MODEL), {
+    path: ['DEFAULT_MODEL'],
+    message: 'one of SUPPORTED_MODELS',
+  });
+
+export type Config = Readonly<z.output<typeof ConfigSchema>>;
+
+/** A setting is wrong. The message names each variable, what it holds and what is allowed: one line each. */
+export class ConfigError extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = 'ConfigError';
+  }
+}
+
+/** Reads the settings from an environment. Throws `ConfigError`; there is no falling back to a default for a bad value. */
+export function readConfig(env: Readonly<Record<string, string | undefined>>): Config {
+  const result = ConfigSchema.safeParse(env);
+  if (result.success) return Object.freeze(result.data);
+  const lines = new Map(result.error.issues.map((issue) => [String(issue.path[0]), issue.message]));
+  throw new ConfigError(
+    [...lines].map(([name, allowed]) => `${name} ${holds(name, env[name])}; allowed: ${allowed}`).join('\n'),
+  );
+}
+
+/** Secrets are described, not shown: the line ends up in a log. */
+function holds(name: string, value: string | undefined): string {
+  if (value === undefined) return 'is not set';
+  if (name === 'API_BEARER_TOKEN') return `holds ${value.length} characters`;
+  return `holds ${JSON.stringify(value.replace(/\/\/[^/@]*@/, '//***@').slice(0, 200))}`;
+}
+
+function noNul(text: string): boolean {
+  return !text.includes('\0');
+}

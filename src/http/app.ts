@@ -1,0 +1,137 @@
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  LogController,
+} from 'fastify';
+import { serializerCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
+import { z } from 'zod';
+import type { JobService } from '../jobs/job-service.ts';
+import type { Clock } from '../jobs/ports.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
+import { useBearerAuth, type VerifyToken } from './auth.ts';
+import { answerBrokenRequest, createErrorHandler } from './error-answers.ts';
+import { InvalidRequestError, invalidFields } from './errors.ts';
+import { useJsonBodies } from './json-body.ts';
+import { useNotFound } from './not-found.ts';
+import { chatRoutes } from './openai/chat.ts';
+import type { StreamTiming } from './openai/chat-stream.ts';
+import { modelRoutes } from './openai/models.ts';
+import { useProcessingTime } from './openai/processing-time.ts';
+import { requestId } from './request-id.ts';
+import { docsRoutes, useOpenApi } from './routes/docs.ts';
+import { executeRoutes } from './routes/execute.ts';
+import { jobRoutes } from './routes/jobs.ts';
+import { metricsRoute } from './routes/metrics.ts';
+import { probeRoutes } from './routes/probes.ts';
+
+export interface AppDeps {
+  readonly jobs: JobService;
+  readonly verifyToken: VerifyToken;
+  /** What keeps the service from doing its work, one sentence each with the fix; empty when it is ready. */
+  readonly readiness: () => Promise<readonly string[]>;
+  readonly metrics: Metrics;
+  readonly log: FastifyBaseLogger;
+  readonly clock: Clock;
+  readonly version: string;
+  readonly maxPromptBytes: number;
+  readonly openai: OpenAiSettings;
+}
+
+/** How /v1 runs. */
+export interface OpenAiSettings {
+  readonly models: readonly string[];
+  readonly defaultModel: string;
+  readonly agent: string | null;
+  readonly budgetUsd: number;
+  readonly timeoutMs: number;
+  /** How a silent stream is kept alive; the default suits the clients that are known. */
+  readonly streamTiming?: StreamTiming;
+}
+
+export type App = FastifyInstance;
+/** A server whose routes are typed by their zod schemas. */
+export type TypedApp = ReturnType<typeof typed>;
+
+// Against slow clients: with these all six of the known ways to hold a socket end within 16 s (Node's defaults: minutes).
+const headersTimeoutMs = 8_000;
+const requestTimeoutMs = 15_000;
+const connectionsCheckingIntervalMs = 2_000;
+/** Longer than the idle timeout of common load balancers (60 s), so that it is they who close first. */
+const keepAliveTimeoutMs = 72_000;
+/** A JSON string takes up to six bytes for one of the prompt (`\u0001`); the rest is room for the other fields. */
+const jsonBytesPerPromptByte = 6;
+const otherFieldsBytes = 256 * 1024;
+/** Node's own limit on headers is 16 KiB; a path parameter longer than that cannot arrive. */
+const maxParamLength = 16 * 1024;
+
+/** The HTTP server with all its routes; it does not listen yet. */
+export async function createApp(deps: AppDeps): Promise<App> {
+  const answerError = createErrorHandler(deps.metrics);
+  const app = Fastify({
+    loggerInstance: deps.log,
+    logController: new LogController({ disableRequestLogging: true }),
+    genReqId: requestId,
+    requestIdHeader: false,
+    bodyLimit: deps.maxPromptBytes * jsonBytesPerPromptByte + otherFieldsBytes,
+    requestTimeout: requestTimeoutMs,
+    keepAliveTimeout: keepAliveTimeoutMs,
+    http: { headersTimeout: headersTimeoutMs, connectionsCheckingInterval: connectionsCheckingIntervalMs },
+    routerOptions: { maxParamLength },
+    clientErrorHandler: answerBrokenRequest,
+    frameworkErrors: (error, request, reply) => answerError(error, request, reply),
+  });
+  app.setValidatorCompiler(({ schema }) => validatorOf(schema));
+  app.setSerializerCompiler(serializerCompiler);
+  app.setErrorHandler(answerError);
+  app.addHook('onRequest', (request, reply, done) => {
+    reply.header('x-request-id', request.id);
+    done();
+  });
+  app.addHook('onResponse', (request, reply, done) => {
+    logResponse(request, reply);
+    done();
+  });
+  useProcessingTime(app);
+  useNotFound(app);
+  useJsonBodies(app);
+  await useBearerAuth(app, deps.verifyToken);
+  await useOpenApi(app, deps.version);
+  const routes = typed(app);
+  probeRoutes(routes, deps);
+  metricsRoute(routes, deps);
+  executeRoutes(routes, deps);
+  jobRoutes(routes, deps);
+  chatRoutes(routes, deps);
+  modelRoutes(routes, deps);
+  docsRoutes(routes);
+  await app.ready();
+  return app;
+}
+
+function typed(app: FastifyInstance) {
+  return app.withTypeProvider<ZodTypeProvider>();
+}
+
+function validatorOf(schema: unknown) {
+  if (!(schema instanceof z.ZodType)) throw new Error('a route has a schema that is not zod');
+  return (data: unknown) => {
+    const result = schema.safeParse(data, { reportInput: true });
+    return result.success
+      ? { value: result.data }
+      : { error: new InvalidRequestError(invalidFields(result.error.issues)) };
+  };
+}
+
+function logResponse(request: FastifyRequest, reply: FastifyReply): void {
+  const fields = {
+    method: request.method,
+    // Without the query: callers put secrets there.
+    path: request.url.split('?', 1)[0],
+    status: reply.statusCode,
+    ms: Math.round(reply.elapsedTime),
+  };
+  if (reply.statusCode >= 500) request.log.warn(fields, 'request');
+  else request.log.debug(fields, 'request');
+}

@@ -1,0 +1,112 @@
+import { promptSchema } from '../routes/execute.ts';
+import { badRequest } from './errors.ts';
+import type { ChatMessage } from './schemas.ts';
+
+export interface Conversation {
+  readonly prompt: string;
+  /** The system and developer messages, in their order; null where there are none. */
+  readonly systemPrompt: string | null;
+}
+
+type Turn = Exclude<ChatMessage, { role: 'system' | 'developer' }>;
+type ToolCall = NonNullable<Extract<ChatMessage, { role: 'assistant' }>['tool_calls']>[number];
+
+/**
+ * What the agent is asked. One user message is the prompt as it is; of more turns it is a labelled transcript with the last
+ * user message as the task, and nothing is left out. Throws `OpenAiError` (400) that names the message that cannot be asked.
+ */
+export function conversation(messages: readonly ChatMessage[], maxBytes: number): Conversation {
+  messages.forEach((message, index) => checkMessage(message, `messages[${index}].content`, maxBytes));
+  const system = messages.filter(isSystem).map((message) => textOf(message.content));
+  const turns = messages.filter(isTurn);
+  const last = turns.findLastIndex(({ role }) => role === 'user');
+  const task = turns[last];
+  if (task === undefined) throw badRequest('messages: at least one must be of the user', 'messages', 'invalid_value');
+  const systemPrompt = joined(system);
+  const prompt =
+    turns.length === 1 ? textOf(task.content) : transcript(turns.slice(0, last), task, turns.slice(last + 1));
+  for (const text of [prompt, systemPrompt ?? '']) checkText(text, 'messages', maxBytes);
+  return { prompt, systemPrompt };
+}
+
+function transcript(before: readonly Turn[], task: Turn, after: readonly Turn[]): string {
+  const name = task.role === 'user' && task.name != null ? ` ${JSON.stringify(task.name)}` : '';
+  return [
+    ...(before.length === 0 ? [] : ['The conversation so far:', ...before.map(labelled)]),
+    `The message of the user${name} to answer now:`,
+    // Nothing comes after it as a rule: then it needs no end.
+    ...(after.length === 0
+      ? [textOf(task.content)]
+      : [labelled(task), 'What followed it, to be continued from there:']),
+    ...after.map(labelled),
+  ].join('\n\n');
+}
+
+/** One turn with its role around it, and with what else it holds: names, refusals, calls of tools. */
+function labelled(turn: Turn): string {
+  const lines = [textOf(turn.content)];
+  if (turn.role === 'assistant') {
+    if (turn.refusal != null) lines.push(refusalText(turn.refusal));
+    if (turn.function_call != null) lines.push(callText('', turn.function_call.name, turn.function_call.arguments));
+    lines.push(...(turn.tool_calls ?? []).map(toolCallText));
+  }
+  const id = turn.role === 'tool' ? ` tool_call_id=${JSON.stringify(turn.tool_call_id)}` : '';
+  const text = lines.filter((line) => line !== '').join('\n');
+  return `<${turn.role}${id}${nameOf(turn)}>\n${text}\n</${turn.role}>`;
+}
+
+function nameOf(turn: Turn): string {
+  return turn.role === 'tool' || turn.name == null ? '' : ` name=${JSON.stringify(turn.name)}`;
+}
+
+function toolCallText(call: ToolCall): string {
+  const id = ` id=${JSON.stringify(call.id)}`;
+  return call.type === 'function'
+    ? callText(id, call.function.name, call.function.arguments)
+    : callText(id, call.custom.name, call.custom.input);
+}
+
+function callText(id: string, name: string, input: string): string {
+  return `<tool_call${id} name=${JSON.stringify(name)}>\n${input}\n</tool_call>`;
+}
+
+function refusalText(refusal: string): string {
+  return `<refusal>\n${refusal}\n</refusal>`;
+}
+
+/** The text of a message: its parts are joined by newlines, because each may end in the middle of a line. */
+function textOf(content: ChatMessage['content']): string {
+  if (content == null) return '';
+  if (typeof content === 'string') return content;
+  return content.map((part) => partText(part)).join('\n');
+}
+
+function partText(part: { readonly type: string; readonly text?: unknown; readonly refusal?: unknown }): string {
+  if (typeof part.refusal === 'string') return refusalText(part.refusal);
+  return typeof part.text === 'string' ? part.text : '';
+}
+
+function checkMessage(message: ChatMessage, param: string, maxBytes: number): void {
+  const text = textOf(message.content);
+  if (message.role === 'user' && text.trim() === '')
+    throw badRequest(`${param}: must not be empty`, param, 'invalid_value');
+  checkText(isTurn(message) && message.role !== 'user' ? labelled(message) : text, param, maxBytes);
+}
+
+function checkText(text: string, param: string, maxBytes: number): void {
+  const issue = text === '' ? undefined : promptSchema(maxBytes).safeParse(text).error?.issues[0];
+  if (issue !== undefined) throw badRequest(`${param}: ${issue.message}`, param, 'invalid_value');
+}
+
+function isSystem(message: ChatMessage): message is Exclude<ChatMessage, Turn> {
+  return message.role === 'system' || message.role === 'developer';
+}
+
+function isTurn(message: ChatMessage): message is Turn {
+  return !isSystem(message);
+}
+
+function joined(texts: readonly string[]): string | null {
+  const said = texts.filter((text) => text !== '');
+  return said.length === 0 ? null : said.join('\n\n');
+}

@@ -1,0 +1,174 @@
+import { z } from 'zod';
+
+/**
+ * The body of `POST /v1/chat/completions`. Every optional field may be null, which is the same as absent; unknown fields are
+ * let through, because gateways add their own. What this service does not do is refused by name, never dropped.
+ */
+
+/** The limits of OpenAI for metadata, in characters. */
+const maxMetadataKeys = 16;
+const maxMetadataKeyLength = 64;
+const maxMetadataValueLength = 512;
+
+/** What a refinement says of a value that is right in OpenAI's API and not done here: `requestError` reads it. */
+function unsupported(message: string) {
+  return { message, params: { code: 'unsupported_value' } };
+}
+
+function unsupportedObject<T extends string>(type: T, message: string) {
+  return z.looseObject({ type: z.literal(type) }).refine(() => false, unsupported(message));
+}
+
+const TextPart = z.looseObject({ type: z.literal('text'), text: z.string() });
+const RefusalPart = z.looseObject({ type: z.literal('refusal'), refusal: z.string() });
+const UserPart = z.discriminatedUnion('type', [
+  TextPart,
+  unsupportedObject('image_url', 'images are not supported'),
+  unsupportedObject('input_audio', 'audio is not supported'),
+  unsupportedObject('file', 'files are not supported'),
+]);
+
+const TextContent = z.union([z.string(), z.array(TextPart).min(1)]);
+const FunctionCall = z.looseObject({ name: z.string(), arguments: z.string() });
+const ToolCall = z.discriminatedUnion('type', [
+  z.looseObject({ type: z.literal('function'), id: z.string(), function: FunctionCall }),
+  z.looseObject({
+    type: z.literal('custom'),
+    id: z.string(),
+    custom: z.looseObject({ name: z.string(), input: z.string() }),
+  }),
+]);
+
+const MessageSchema = z.discriminatedUnion('role', [
+  z.looseObject({ role: z.enum(['system', 'developer']), content: TextContent, name: z.string().nullish() }),
+  z.looseObject({
+    role: z.literal('user'),
+    content: z.union([z.string(), z.array(UserPart).min(1)]),
+    name: z.string().nullish(),
+  }),
+  z.looseObject({
+    role: z.literal('assistant'),
+    content: z.union([z.string(), z.array(z.discriminatedUnion('type', [TextPart, RefusalPart]))]).nullish(),
+    refusal: z.string().nullish(),
+    name: z.string().nullish(),
+    tool_calls: z.array(ToolCall).nullish(),
+    function_call: FunctionCall.nullish(),
+    audio: z
+      .looseObject({})
+      .nullish()
+      .refine((audio) => audio == null, unsupported('audio is not supported')),
+  }),
+  z.looseObject({ role: z.literal('tool'), content: TextContent, tool_call_id: z.string() }),
+  z.looseObject({ role: z.literal('function'), content: z.string().nullish(), name: z.string() }),
+]);
+
+const Tool = z.discriminatedUnion('type', [
+  z.looseObject({ type: z.literal('function'), function: z.looseObject({ name: z.string() }) }),
+  unsupportedObject('custom', 'custom tools are not supported'),
+]);
+
+/** Taken so that no client breaks, without effect: the agent has its own model settings and its own tools. */
+const ignored = {
+  temperature: z.number().nullish(),
+  top_p: z.number().nullish(),
+  presence_penalty: z.number().nullish(),
+  frequency_penalty: z.number().nullish(),
+  seed: z.number().nullish(),
+  logit_bias: z.looseObject({}).nullish(),
+  max_tokens: z.number().nullish(),
+  max_completion_tokens: z.number().nullish(),
+  verbosity: z.string().nullish(),
+  prediction: z.looseObject({}).nullish(),
+  prompt_cache_key: z.string().nullish(),
+  prompt_cache_options: z.looseObject({}).nullish(),
+  prompt_cache_retention: z.string().nullish(),
+  service_tier: z.string().nullish(),
+  store: z.boolean().nullish(),
+  safety_identifier: z.string().nullish(),
+  parallel_tool_calls: z.boolean().nullish(),
+  web_search_options: z.looseObject({}).nullish(),
+  moderation: z.looseObject({}).nullish(),
+  tools: z.array(Tool).nullish(),
+  tool_choice: z
+    .union([z.enum(['auto', 'none', 'required']), z.looseObject({ type: z.string() })])
+    .nullish()
+    .refine(isNotForced, unsupported('only "auto" and "none" are supported: the agent uses its own tools')),
+  functions: z.array(z.looseObject({ name: z.string() })).nullish(),
+  function_call: z
+    .union([z.enum(['auto', 'none']), z.looseObject({ name: z.string() })])
+    .nullish()
+    .refine(isNotForced, unsupported('only "auto" and "none" are supported: the agent uses its own tools')),
+};
+
+const MetadataSchema = z.record(z.string(), z.string()).superRefine((metadata, context) => {
+  const keys = Object.keys(metadata);
+  if (keys.length > maxMetadataKeys) context.addIssue(`more than ${maxMetadataKeys} keys`);
+  for (const [key, value] of Object.entries(metadata)) {
+    const add = (message: string): void => context.addIssue({ code: 'custom', message, path: [key] });
+    if (key.length > maxMetadataKeyLength) add(`a key longer than ${maxMetadataKeyLength} characters`);
+    if (value.length > maxMetadataValueLength) add(`longer than ${maxMetadataValueLength} characters`);
+  }
+});
+
+export const ChatRequestSchema = z
+  .looseObject({
+    model: z.string().nullish().describe('An alias or a name of `GET /v1/models`; none: the default model'),
+    messages: z.array(MessageSchema).min(1, 'must not be empty').describe('The whole conversation; text only'),
+    reasoning_effort: z.enum(['none', 'minimal', 'low', 'medium', 'high', 'xhigh', 'max']).nullish(),
+    stream: z.boolean().nullish(),
+    stream_options: z
+      .looseObject({ include_usage: z.boolean().nullish(), include_obfuscation: z.boolean().nullish() })
+      .nullish()
+      .describe('Only with `stream: true`'),
+    user: z.string().max(maxMetadataValueLength).nullish().describe('Kept in the metadata of the job'),
+    metadata: MetadataSchema.nullish().describe('Kept as the metadata of the job'),
+    n: z
+      .int()
+      .gte(1)
+      .nullish()
+      .refine((n) => n == null || n === 1, unsupported('only 1 is supported')),
+    stop: z
+      .union([z.string(), z.array(z.string())])
+      .nullish()
+      .refine((stop) => stop == null || stop.length === 0, unsupported('stop sequences are not supported')),
+    response_format: z
+      .discriminatedUnion('type', [
+        z.looseObject({ type: z.literal('text') }),
+        unsupportedObject('json_object', 'only "text" is supported'),
+        unsupportedObject('json_schema', 'only "text" is supported'),
+      ])
+      .nullish(),
+    logprobs: z
+      .boolean()
+      .nullish()
+      .refine((value) => value !== true, unsupported('log probabilities are not supported')),
+    top_logprobs: z
+      .int()
+      .nullish()
+      .refine((value) => value == null || value === 0, unsupported('log probabilities are not supported')),
+    audio: z
+      .looseObject({})
+      .nullish()
+      .refine((audio) => audio == null, unsupported('audio is not supported')),
+    modalities: z
+      .array(z.string())
+      .nullish()
+      .refine((list) => list == null || list.every((name) => name === 'text'), unsupported('only "text" is supported')),
+    ...ignored,
+  })
+  .refine((body) => body.stream === true || body.stream_options == null, {
+    path: ['stream_options'],
+    message: 'only allowed with `stream: true`',
+  });
+
+export type ChatRequest = z.output<typeof ChatRequestSchema>;
+export type ChatMessage = ChatRequest['messages'][number];
+
+/** The fields of a request that were taken and have no effect. Names of this file only: safe in a header. */
+export function ignoredParams(body: ChatRequest): readonly string[] {
+  return Object.keys(ignored).filter((name) => body[name] != null);
+}
+
+function isNotForced(choice: unknown): boolean {
+  return choice == null || choice === 'auto' || choice === 'none';
+}

@@ -1,0 +1,93 @@
+import { z } from 'zod';
+import { type JsonObject, jobReasons, jobStatuses } from '../jobs/job.ts';
+
+/** Shapes that several routes share. JSON is snake_case; the names inside the service are not. */
+
+/** A name that may reach a command line: nothing in it can be an option or a path. */
+export const safeNamePattern = /^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$/;
+
+export const ErrorSchema = z
+  .object({
+    type: z.string(),
+    title: z.string(),
+    status: z.int(),
+    detail: z.string().describe('A sentence for a person'),
+    code: z.string().describe('Stable: branch on this'),
+    request_id: z.string(),
+    errors: z.array(z.object({ path: z.string(), message: z.string() })).optional(),
+    reasons: z.array(z.string()).optional(),
+  })
+  .describe('RFC 9457 problem details');
+
+const problem = { content: { 'application/problem+json': { schema: ErrorSchema } } };
+
+/** What any authenticated route may answer. */
+export const errorResponses = {
+  400: { description: 'The request is malformed; `errors` names the fields', ...problem },
+  401: { description: 'No valid bearer token', ...problem },
+};
+export const notFoundResponse = { 404: { description: 'No such job', ...problem } };
+export const bodyErrorResponses = {
+  413: { description: 'The body is too large', ...problem },
+  415: { description: 'The content type is not application/json', ...problem },
+};
+export const admissionErrorResponses = {
+  429: { description: 'The queue is full; see Retry-After', ...problem },
+};
+export const unavailableResponse = { 503: { description: 'Shutting down or not ready; see Retry-After', ...problem } };
+
+/** Deepest nesting of metadata, itself included. */
+const maxMetadataDepth = 32;
+const maxMetadataBytes = 16 * 1024;
+
+/** Any JSON object, given back as it came. Not parsed into a copy: a key like `__proto__` must survive. */
+export const MetadataSchema = z
+  .custom<JsonObject>(isObject, 'expected an object or null')
+  .refine((value) => depthWithin(value, maxMetadataDepth), `nested more than ${maxMetadataDepth} deep`)
+  .refine((value) => Buffer.byteLength(JSON.stringify(value)) <= maxMetadataBytes, 'longer than 16 KiB as JSON')
+  .meta({ type: 'object', additionalProperties: true });
+
+const timeSchema = z.string().meta({ format: 'date-time' });
+const anyObject = z.custom<JsonObject>(isObject).meta({ type: 'object', additionalProperties: true });
+
+/** A job as lists show it. */
+export const JobItemSchema = z.object({
+  job_id: z.string(),
+  status: z.enum(jobStatuses),
+  prompt: z.string(),
+  agent: z.string().nullable(),
+  model: z.string().nullable(),
+  provider: z.string(),
+  metadata: anyObject.nullable(),
+  created_at: timeSchema,
+  started_at: timeSchema.nullable(),
+  finished_at: timeSchema.nullable(),
+  queue_position: z.int().nullable().describe('1 starts next; null once it is not queued'),
+  exit_code: z.int().nullable(),
+  error: z.string().nullable().describe('Why it did not complete, a sentence for a person'),
+  reason: z.enum(jobReasons).nullable(),
+  usage: anyObject.nullable(),
+  cost_usd: z.number().nullable(),
+  num_turns: z.int().nullable(),
+  session_id: z.string().nullable(),
+  changes: anyObject.nullable(),
+});
+
+/** A job, whole. */
+export const JobSchema = JobItemSchema.extend({
+  output: z
+    .array(z.string())
+    .describe("The CLI's final JSON object as it printed it; else the last lines of its output"),
+  stderr: z.string().describe('The tail of its standard error'),
+  result: z.string().nullable().describe("The agent's final text"),
+});
+
+function isObject(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** Recursion is bounded by the limit itself. */
+function depthWithin(value: unknown, left: number): boolean {
+  if (typeof value !== 'object' || value === null) return true;
+  return left > 0 && Object.values(value).every((child) => depthWithin(child, left - 1));
+}

@@ -1,0 +1,90 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import type { FinishedJob } from '../jobs/job.ts';
+import type { JobStats } from '../jobs/job-service.ts';
+
+/** The service's figures in Prometheus' text format. No label holds an id, so the number of series is bounded. */
+export interface Metrics {
+  accepted(route: 'execute' | 'chat'): void;
+  refused(reason: string): void;
+  finished(job: FinishedJob): void;
+  /** Prometheus text and its content type. */
+  render(): Promise<{ readonly contentType: string; readonly text: string }>;
+}
+
+export interface MetricsDeps {
+  readonly version: string;
+  readonly stats: () => JobStats;
+}
+
+/** Agent runs take from a second to an hour. */
+const runSeconds = [1, 2, 5, 10, 30, 60, 120, 300, 600, 1200, 2700, 3600];
+const waitSeconds = [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600];
+
+export function createMetrics({ version, stats }: MetricsDeps): Metrics {
+  const registry = new Registry();
+  const registers = [registry];
+  collectDefaultMetrics({ register: registry });
+  const accepted = new Counter({
+    name: 'agent_jobs_accepted_total',
+    help: 'Jobs admitted',
+    labelNames: ['route'],
+    registers,
+  });
+  const refused = new Counter({
+    name: 'agent_jobs_rejected_total',
+    help: 'Requests refused',
+    labelNames: ['reason'],
+    registers,
+  });
+  const finished = new Counter({
+    name: 'agent_jobs_finished_total',
+    help: 'Jobs that ended, by status and reason',
+    labelNames: ['status', 'reason', 'provider'],
+    registers,
+  });
+  const cost = new Counter({
+    name: 'agent_cost_usd_total',
+    help: 'What the runs cost',
+    labelNames: ['provider'],
+    registers,
+  });
+  const run = new Histogram({
+    name: 'agent_run_duration_seconds',
+    help: 'From start to end',
+    buckets: runSeconds,
+    registers,
+  });
+  const wait = new Histogram({
+    name: 'agent_queue_wait_seconds',
+    help: 'From admission to start',
+    buckets: waitSeconds,
+    registers,
+  });
+  const gauge = gaugesIn(registry);
+  gauge('agent_jobs_running', 'Jobs that run now', () => stats().active);
+  gauge('agent_jobs_queued', 'Jobs that wait', () => stats().queued);
+  gauge('agent_jobs_capacity', 'Jobs that can run at once', () => stats().capacity);
+  gauge('agent_draining', '1 while the service is shutting down', () => Number(stats().draining));
+  new Gauge({ name: 'agent_build_info', help: 'Always 1', labelNames: ['version'], registers }).set({ version }, 1);
+
+  return {
+    accepted: (route) => accepted.inc({ route }),
+    refused: (reason) => refused.inc({ reason }),
+    finished(job) {
+      const { status, outcome, spec, createdAt, startedAt, finishedAt } = job;
+      finished.inc({ status, reason: outcome.reason, provider: spec.provider });
+      if (outcome.report.costUsd !== null) cost.inc({ provider: spec.provider }, outcome.report.costUsd);
+      if (startedAt === null || finishedAt === null) return;
+      wait.observe(Math.max(0, startedAt - createdAt) / 1000);
+      run.observe(Math.max(0, finishedAt - startedAt) / 1000);
+    },
+    render: async () => ({ contentType: registry.contentType, text: await registry.metrics() }),
+  };
+}
+
+/** Gauges that are read when they are asked for. */
+function gaugesIn(registry: Registry) {
+  return (name: string, help: string, read: () => number): void => {
+    const metric: Gauge = new Gauge({ name, help, registers: [registry], collect: () => metric.set(read()) });
+  };
+}

@@ -1,0 +1,104 @@
+import { describe, expect, test } from 'vitest';
+import { conversation } from '../../../src/http/openai/conversation.ts';
+import type { ChatMessage } from '../../../src/http/openai/schemas.ts';
+
+const ask = (...messages: ChatMessage[]) => conversation(messages, 100_000);
+
+describe('the prompt of a conversation', () => {
+  test.each(['Hi', '--help', '/clear', '  spaces\n', 'ünï ☃ 😀'])(
+    'one message of the user is the prompt as it is: %j',
+    (content) => {
+      expect(ask({ role: 'user', content })).toEqual({ prompt: content, systemPrompt: null });
+    },
+  );
+
+  test('text parts are joined by newlines', () => {
+    const content = ['a', 'b'].map((text) => ({ type: 'text' as const, text }));
+    expect(ask({ role: 'user', content }).prompt).toBe('a\nb');
+  });
+
+  test('system and developer messages, wherever they stand, are the system prompt in their order', () => {
+    const parts = [
+      { type: 'text' as const, text: 'two' },
+      { type: 'text' as const, text: 'lines' },
+    ];
+    const { prompt, systemPrompt } = ask(
+      { role: 'system', content: 'First' },
+      { role: 'user', content: 'Hi' },
+      { role: 'developer', content: parts },
+      { role: 'system', content: '' },
+    );
+    expect(prompt).toBe('Hi');
+    expect(systemPrompt).toBe('First\n\ntwo\nlines');
+  });
+
+  test('only empty system messages are none', () => {
+    expect(ask({ role: 'system', content: '' }, { role: 'user', content: 'Hi' }).systemPrompt).toBeNull();
+  });
+
+  test('of more turns the last message of the user is the task, at the end, after the labelled others', () => {
+    expect(
+      ask(
+        { role: 'user', content: 'What is 2+2?', name: 'bob' },
+        { role: 'assistant', content: '4' },
+        { role: 'user', content: 'And 3+3?' },
+      ).prompt,
+    ).toBe(
+      'The conversation so far:\n\n<user name="bob">\nWhat is 2+2?\n</user>\n\n<assistant>\n4\n</assistant>\n\n' +
+        'The message of the user to answer now:\n\nAnd 3+3?',
+    );
+  });
+
+  test('calls of tools, their results, functions and refusals are in it', () => {
+    const { prompt } = ask(
+      { role: 'user', content: 'Weather?' },
+      {
+        role: 'assistant',
+        content: null,
+        tool_calls: [
+          { id: 'c1', type: 'function', function: { name: 'weather', arguments: '{"city":"Paris"}' } },
+          { id: 'c2', type: 'custom', custom: { name: 'grep', input: 'rain' } },
+        ],
+      },
+      { role: 'tool', tool_call_id: 'c1', content: '18 degrees' },
+      { role: 'assistant', function_call: { name: 'old', arguments: '{}' }, name: 'amy' },
+      { role: 'function', name: 'old', content: 'done' },
+      {
+        role: 'assistant',
+        content: [
+          { type: 'text', text: 'Well.' },
+          { type: 'refusal', refusal: 'No.' },
+        ],
+      },
+      { role: 'assistant', refusal: 'Never.' },
+      { role: 'user', content: 'And now?' },
+    );
+    expect(prompt).toBe(
+      [
+        'The conversation so far:',
+        '<user>\nWeather?\n</user>',
+        '<assistant>\n<tool_call id="c1" name="weather">\n{"city":"Paris"}\n</tool_call>\n<tool_call id="c2" name="grep">\nrain\n</tool_call>\n</assistant>',
+        '<tool tool_call_id="c1">\n18 degrees\n</tool>',
+        '<assistant name="amy">\n<tool_call name="old">\n{}\n</tool_call>\n</assistant>',
+        '<function name="old">\ndone\n</function>',
+        '<assistant>\nWell.\n<refusal>\nNo.\n</refusal>\n</assistant>',
+        '<assistant>\n<refusal>\nNever.\n</refusal>\n</assistant>',
+        'The message of the user to answer now:',
+        'And now?',
+      ].join('\n\n'),
+    );
+  });
+
+  test('what followed the last message of the user is kept, after it', () => {
+    expect(
+      ask(
+        { role: 'user', content: 'Weather?', name: 'bob' },
+        { role: 'assistant', content: 'I look.' },
+        { role: 'tool', tool_call_id: 'c1', content: 'rain' },
+      ).prompt,
+    ).toBe(
+      'The message of the user "bob" to answer now:\n\n<user name="bob">\nWeather?\n</user>\n\n' +
+        'What followed it, to be continued from there:\n\n<assistant>\nI look.\n</assistant>\n\n<tool tool_call_id="c1">\nrain\n</tool>',
+    );
+  });
+});
