@@ -74,6 +74,8 @@ export async function createApp(deps: AppDeps): Promise<App> {
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: requestId,
     requestIdHeader: false,
+    // While it closes, requests on connections that are still open are answered like all others.
+    return503OnClosing: false,
     bodyLimit: deps.maxPromptBytes * jsonBytesPerPromptByte + otherFieldsBytes,
     requestTimeout: requestTimeoutMs,
     keepAliveTimeout: keepAliveTimeoutMs,
@@ -87,6 +89,8 @@ export async function createApp(deps: AppDeps): Promise<App> {
   app.setErrorHandler(answerError);
   app.addHook('onRequest', (request, reply, done) => {
     reply.header('x-request-id', request.id);
+    // A client that keeps its connection would come back to a service that is about to go.
+    if (deps.jobs.stats().draining) reply.header('connection', 'close');
     done();
   });
   app.addHook('onResponse', (request, reply, done) => {

@@ -63,7 +63,7 @@ export interface JobService {
 export interface JobServiceControl extends JobService {
   /** Ends, in the store, what a dead process left. Call once, when the store is ready, before the first request. */
   recover(): Promise<void>;
-  /** Removes what dead runs left on disk, then begins to run jobs. Call once, when workspaces can be made. */
+  /** Removes what dead runs left on disk, then begins to run jobs. May be called again if it rejected. */
   begin(): Promise<void>;
   /**
    * Admits and starts nothing more, lets running jobs end for `drainMs`, then ends them as `lost` (`shutdown`). Queued jobs

@@ -1,0 +1,76 @@
+import { readFileSync } from 'node:fs';
+import { ConfigError, readConfig } from './config.ts';
+import { type Service, startService } from './service.ts';
+
+/** The process: settings from the environment, signals, exit codes. */
+
+/** `EX_CONFIG` of sysexits.h: a restart does not help. */
+const exitConfig = 78;
+/** A second signal means now: agents get SIGKILL, and this long is left to write down that they did. */
+const hurryMs = 3_000;
+
+await main();
+
+async function main(): Promise<void> {
+  const service = await start();
+  if (service === undefined) return;
+  if (service.madeToken !== null) showToken(service.madeToken, service.url);
+  let signals = 0;
+  const onSignal = (signal: NodeJS.Signals): void => {
+    signals += 1;
+    if (signals === 1) void end(service, 0);
+    else {
+      service.log.warn({ signal }, 'ending at once');
+      service.hurry();
+      setTimeout(() => process.exit(1), hurryMs).unref();
+    }
+  };
+  process.on('SIGTERM', onSignal);
+  process.on('SIGINT', onSignal);
+  // A fault of ours: what runs is ended in order, for a process in an unknown state must not go on.
+  process.on('uncaughtException', (error) => {
+    service.log.fatal({ err: error }, 'unexpected error: shutting down');
+    service.hurry();
+    setTimeout(() => process.exit(1), hurryMs).unref();
+    void end(service, 1);
+  });
+}
+
+async function start(): Promise<Service | undefined> {
+  try {
+    const config = readConfig(process.env);
+    return await startService({ config, env: process.env, version: version() });
+  } catch (error) {
+    process.exitCode = error instanceof ConfigError ? exitConfig : 1;
+    process.stderr.write(`${startError(error)}\n`);
+    return undefined;
+  }
+}
+
+async function end(service: Service, code: number): Promise<void> {
+  try {
+    await service.stop();
+    process.exit(code);
+  } catch (error) {
+    service.log.fatal({ err: error }, 'stopped in disorder');
+    process.exit(1);
+  }
+}
+
+function startError(error: unknown): string {
+  if (error instanceof ConfigError) return error.message;
+  const reason = error instanceof Error ? error.message : String(error);
+  return `The service could not start: ${reason}`;
+}
+
+function showToken(token: string, url: string): void {
+  process.stdout.write(
+    `\nNo token was configured, so one was made. It is shown this once; only its hash is kept.\n\n  ${token}\n\n` +
+      `  curl -H 'Authorization: Bearer ${token}' ${url}/jobs\n\n`,
+  );
+}
+
+function version(): string {
+  const file: unknown = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
+  return typeof file === 'object' && file !== null && 'version' in file ? String(file.version) : '0.0.0';
+}

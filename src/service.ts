@@ -1,0 +1,261 @@
+import { access, constants, mkdir } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { createAgentRunner } from './agents/agent-runner.ts';
+import { providers } from './agents/registry.ts';
+import { type Config, ConfigError } from './config.ts';
+import { AccessTokenError, type AccessTokens, findAccessTokens } from './http/access-tokens.ts';
+import { type App, createApp } from './http/app.ts';
+import { createTokenVerifier } from './http/auth.ts';
+import { createReadiness } from './http/readiness.ts';
+import { createJobService, type JobServiceControl } from './jobs/job-service.ts';
+import type { AgentRunner, Clock, Store } from './jobs/ports.ts';
+import { createMemoryQueue } from './queue/memory-queue.ts';
+import { createSqliteStore } from './store/sqlite-store.ts';
+import { createLogger, type Logger } from './telemetry/logger.ts';
+import { createMetrics } from './telemetry/metrics.ts';
+import { createWorkspaceManager, type GitWorkspaces } from './workspaces/workspace-manager.ts';
+
+/** The composition root: the one place that knows which adapter stands behind which port. */
+
+export interface ServiceOptions {
+  readonly config: Config;
+  /** The environment of the process: agents and git see what is allowed of it. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly version: string;
+}
+
+export interface Service {
+  readonly log: Logger;
+  /** Where it listens, like `http://127.0.0.1:8080`. */
+  readonly url: string;
+  /** A token that was made at this start: to be shown now, for it is kept nowhere. */
+  readonly madeToken: string | null;
+  /**
+   * Admits nothing more, lets running jobs end within DRAIN_SECONDS, then lets go of everything. Idempotent. Rejects when it
+   * cannot come to its end, long after all agents should be gone.
+   */
+  stop(): Promise<void>;
+  /** Ends a stop at once: what runs is killed. */
+  hurry(): void;
+}
+
+interface Parts {
+  readonly config: Config;
+  readonly log: Logger;
+  readonly store: Store;
+  readonly workspaces: GitWorkspaces;
+  readonly runner: AgentRunner;
+  readonly jobs: JobServiceControl;
+}
+
+const clock: Clock = { now: () => Date.now() };
+/** All that git, which reaches the remote for us, sees of the environment; set by nobody, a variable is absent. */
+const gitVariables = [
+  ...['PATH', 'HOME', 'LANG', 'SSH_AUTH_SOCK', 'GIT_SSH_COMMAND', 'GIT_ASKPASS', 'GIT_CONFIG_GLOBAL'],
+  ...['GIT_SSL_CAINFO', 'SSL_CERT_FILE', 'SSL_CERT_DIR'],
+  ...['HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY', 'ALL_PROXY'].flatMap((name) => [name, name.toLowerCase()]),
+];
+/** The store's check is a write: once a second is enough. The CLI's check starts a process; it keeps its own answer. */
+const storeCheckMs = 1_000;
+const fileCheckMs = 1_000;
+/** Between two tries to clean up at start: what keeps it from that is the disk or its rights. */
+const beginRetryMs = 2_000;
+/** How long answers under way may take once nothing runs any more. */
+const lastAnswersMs = 800;
+/** What ending the agents and storing their ends may take beyond their grace: then it is the disk, and waiting helps nobody. */
+const stopSlackMs = 20_000;
+
+/** Starts the service. Throws `ConfigError` for what an operator has to change; else what kept it from starting. */
+export async function startService({ config, env, version }: ServiceOptions): Promise<Service> {
+  const log = createLogger(config.LOG_LEVEL);
+  const dataDir = resolve(config.DATA_DIR);
+  await useDataDir(dataDir);
+  const store = createSqliteStore({ file: join(dataDir, 'jobs.db'), log });
+  try {
+    await store.ready();
+    const tokens = await accessTokens(config, dataDir);
+    const workspaces = createWorkspaces(config, dataDir, env, log);
+    const runner = createRunner(config, dataDir, env, log);
+    const metrics = createMetrics({ version, stats: () => jobs.stats() });
+    const jobs = createJobService({
+      ...{ store, workspaces, runner, clock, log },
+      queue: createMemoryQueue(config.MAX_CONCURRENCY),
+      onFinished: (job) => metrics.finished(job),
+      capacity: config.MAX_CONCURRENCY,
+      maxUnfinished: config.MAX_QUEUE_DEPTH,
+      ttlMs: config.JOB_TTL_SECONDS * 1000,
+    });
+    await jobs.recover();
+    const parts: Parts = { config, log, store, workspaces, runner, jobs };
+    const starting = new AbortController();
+    let begun = false;
+    const app = await createApp({
+      ...{ jobs, metrics, log, clock, version },
+      verifyToken: createTokenVerifier(tokens.digests),
+      readiness: readinessOf(parts, () => begun),
+      maxPromptBytes: config.MAX_PROMPT_BYTES,
+      openai: openAiSettings(config),
+    });
+    const url = await app.listen({ host: config.HOST, port: config.PORT });
+    log.info({ url, version, data: dataDir, containment: 'group' }, 'listening');
+    const beginning = begin(parts, starting.signal).then(() => {
+      begun = true;
+    });
+    let stopping: Promise<void> | undefined;
+    return {
+      ...{ log, url, madeToken: tokens.made },
+      stop: () => (stopping ??= stop(parts, app, { starting, beginning })),
+      hurry: () => jobs.hurry(),
+    };
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+async function useDataDir(dataDir: string): Promise<void> {
+  try {
+    await mkdir(dataDir, { recursive: true, mode: 0o700 });
+    await access(dataDir, constants.W_OK | constants.X_OK);
+  } catch (error) {
+    const why = error instanceof Error && 'code' in error ? ` (${String(error.code)})` : '';
+    throw new ConfigError(`DATA_DIR holds "${dataDir}"; allowed: a directory that the service can write${why}`);
+  }
+}
+
+async function accessTokens(config: Config, dataDir: string): Promise<AccessTokens> {
+  try {
+    return await findAccessTokens({
+      token: config.API_BEARER_TOKEN,
+      tokenFile: config.API_BEARER_TOKEN_FILE,
+      digestFile: join(dataDir, 'token.sha256'),
+    });
+  } catch (error) {
+    throw error instanceof AccessTokenError ? new ConfigError(error.message) : error;
+  }
+}
+
+function createWorkspaces(config: Config, dataDir: string, env: ServiceOptions['env'], log: Logger): GitWorkspaces {
+  const gitEnv = gitVariables.flatMap((name) => {
+    const value = env[name];
+    return value === undefined ? [] : [[name, value] as const];
+  });
+  return createWorkspaceManager({
+    basePath: resolve(config.WORKSPACE_DIR ?? join(dataDir, 'base')),
+    baseUrl: config.BASE_REPO_URL,
+    baseBranch: config.BASE_BRANCH,
+    jobsDir: resolve(config.JOBS_DIR ?? join(dataDir, 'jobs')),
+    fetchDebounceMs: config.FETCH_DEBOUNCE_SECONDS * 1000,
+    // Where none is configured: a name under a file, which cannot exist.
+    gitCryptKey: config.GIT_CRYPT_KEY ?? '/dev/null/none',
+    gitEnv: Object.fromEntries(gitEnv),
+    log,
+    clock,
+  });
+}
+
+function createRunner(config: Config, dataDir: string, env: ServiceOptions['env'], log: Logger): AgentRunner {
+  return createAgentRunner({
+    runsDir: join(dataDir, 'runs'),
+    providers,
+    bin: { claude: config.CLAUDE_BIN },
+    sourceEnv: env,
+    allowEnv: config.AGENT_ENV,
+    graceMs: config.KILL_GRACE_SECONDS * 1000,
+    maxOutputBytes: config.MAX_OUTPUT_BYTES,
+    log,
+    clock,
+  });
+}
+
+function openAiSettings(config: Config) {
+  return {
+    models: config.SUPPORTED_MODELS,
+    defaultModel: config.DEFAULT_MODEL,
+    agent: config.OPENAI_COMPAT_AGENT,
+    budgetUsd: config.OPENAI_COMPAT_BUDGET_USD,
+    timeoutMs: config.OPENAI_COMPAT_TIMEOUT_SECONDS * 1000,
+  };
+}
+
+function readinessOf({ store, workspaces, runner, jobs }: Parts, hasBegun: () => boolean) {
+  const checks = createReadiness(
+    [
+      { what: 'The job store', check: async () => await storeReason(store), maxAgeMs: storeCheckMs },
+      { what: 'The agent CLI', check: () => runner.check(), maxAgeMs: fileCheckMs },
+      { what: 'The base repository', check: () => workspaces.check(), maxAgeMs: fileCheckMs },
+    ],
+    clock,
+  );
+  return async (): Promise<readonly string[]> => {
+    if (jobs.stats().draining) return ['The service is shutting down'];
+    const reasons = await checks();
+    return hasBegun() ? reasons : ['The service is starting', ...reasons];
+  };
+}
+
+async function storeReason(store: Store): Promise<string | null> {
+  return await store.ready().then(
+    () => null,
+    (error: unknown) => (error instanceof Error ? error.message : 'The job store does not answer'),
+  );
+}
+
+/** Prepares the base, cleans up after a dead process, then lets jobs run. Jobs are accepted meanwhile. Never rejects. */
+async function begin({ workspaces, runner, jobs, log }: Parts, signal: AbortSignal): Promise<void> {
+  const missing = await runner.check();
+  if (missing !== null) log.warn({ reason: missing }, 'jobs will fail until the agent CLI is there');
+  while (!signal.aborted) {
+    try {
+      await workspaces.start(signal);
+      await jobs.begin();
+      const reason = await workspaces.check();
+      if (reason === null) return log.info({}, 'ready');
+      return log.warn({ reason }, 'jobs will fail until the base repository can be used');
+    } catch (error) {
+      if (signal.aborted) return;
+      log.error({ err: error }, 'could not begin to run jobs; trying again');
+      await delay(beginRetryMs, undefined, { signal }).catch(() => undefined);
+    }
+  }
+}
+
+interface Beginning {
+  readonly starting: AbortController;
+  readonly beginning: Promise<void>;
+}
+
+async function stop(parts: Parts, app: App, { starting, beginning }: Beginning): Promise<void> {
+  const { config, log, jobs, workspaces, store } = parts;
+  log.info({ ...jobs.stats() }, 'shutting down');
+  const drainMs = config.DRAIN_SECONDS * 1000;
+  const tooLate = new AbortController();
+  const limitMs = drainMs + config.KILL_GRACE_SECONDS * 1000 + stopSlackMs;
+  const gaveUp = delay(limitMs, undefined, { signal: tooLate.signal, ref: false }).then(
+    () => Promise.reject(new Error('the service could not stop in time')),
+    () => undefined,
+  );
+  const orderly = async (): Promise<void> => {
+    const drained = jobs.drain(drainMs);
+    starting.abort(new Error('the service is shutting down'));
+    await beginning;
+    await drained;
+    await closeServer(app);
+    await workspaces.close();
+    await store.close();
+  };
+  try {
+    await Promise.race([orderly(), gaveUp]);
+  } finally {
+    tooLate.abort();
+  }
+  log.info({}, 'stopped');
+}
+
+/** Fastify's own close waits for sockets that never say anything: answers under way get their time, then all is cut. */
+async function closeServer(app: App): Promise<void> {
+  const cut = setTimeout(() => app.server.closeAllConnections(), lastAnswersMs);
+  await app.close();
+  clearTimeout(cut);
+}
