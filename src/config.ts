@@ -89,7 +89,7 @@ export const ConfigSchema = z
     MAX_PROMPT_BYTES: integer(1, 10_485_760)
       .prefault('4194304')
       .describe('Longest prompt; the CLI itself takes up to 10 MiB'),
-    GIT_CRYPT_KEY: optionalText.default('/secrets/git-crypt/key').describe('Unlocks each clone if the file exists'),
+    GIT_CRYPT_KEY: optionalText.prefault('/secrets/git-crypt/key').describe('Unlocks each clone if the file exists'),
     MAX_CONCURRENCY: integer(1, 1000).prefault('10').describe('Jobs that run at once'),
     MAX_QUEUE_DEPTH: integer(1, 1_000_000).prefault('100').describe('Jobs that are queued or running, together'),
     JOB_TTL_SECONDS: integer(1, 31_536_000)
@@ -120,7 +120,11 @@ export const ConfigSchema = z
     MAX_OUTPUT_BYTES: integer(1024, 1_099_511_627_776)
       .prefault('1073741824')
       .describe('What one run may write to its standard output and error together'),
-    AGENT_ENV: variableNames.prefault('').describe('Further variables that an agent sees, by name'),
+    AGENT_ENV: variableNames
+      .prefault('')
+      .describe(
+        'Variables that an agent sees besides ANTHROPIC_API_KEY, ANTHROPIC_AUTH_TOKEN, ANTHROPIC_BASE_URL, CLAUDE_CODE_OAUTH_TOKEN, PATH, HOME, LANG, TZ and the proxies',
+      ),
     LOG_LEVEL: z
       .enum(
         ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'],
