@@ -21,10 +21,11 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
   let stopRetention: (() => Promise<void>) | undefined;
 
   async function drain(drainMs: number): Promise<void> {
+    // First of all: a store that hangs must not keep agents running past their time.
+    const timer = setTimeout(() => running.endAll('shutdown'), drainMs);
     await dispatcher.stop();
     await cancelQueuedChats(deps);
     signals.settle();
-    const timer = setTimeout(() => running.endAll('shutdown'), drainMs);
     await queue.idle();
     clearTimeout(timer);
     await stopRetention?.();
