@@ -64,7 +64,7 @@ export const ConfigSchema = z
       .describe('A file with the token, one per line: two lines let a token be changed without a pause'),
     HOST: z
       .string()
-      .min(1, 'a host name or an address')
+      .regex(/^[A-Za-z0-9.:_-]{1,255}$/, 'a host name or an address')
       .default('127.0.0.1')
       .describe('Where to listen; the image sets 0.0.0.0'),
     PORT: integer(0, 65_535).prefault('8080').describe('The port; 0 takes a free one'),
@@ -136,6 +136,8 @@ export const ConfigSchema = z
   .refine((config) => config.SUPPORTED_MODELS.includes(config.DEFAULT_MODEL), {
     path: ['DEFAULT_MODEL'],
     message: 'one of SUPPORTED_MODELS',
+    // Of two names that are no names, neither need be the other's.
+    when: ({ issues }) => issues.length === 0,
   });
 
 export type Config = Readonly<z.output<typeof ConfigSchema>>;
@@ -151,7 +153,7 @@ export class ConfigError extends Error {
 /** Reads the settings from an environment. Throws `ConfigError`; there is no falling back to a default for a bad value. */
 export function readConfig(env: Readonly<Record<string, string | undefined>>): Config {
   const result = ConfigSchema.safeParse(env);
-  if (result.success) return Object.freeze(result.data);
+  if (result.success) return frozen(result.data);
   const lines = new Map(result.error.issues.map((issue) => [String(issue.path[0]), issue.message]));
   throw new ConfigError(
     [...lines].map(([name, allowed]) => `${name} ${holds(name, env[name])}; allowed: ${allowed}`).join('\n'),
@@ -162,7 +164,14 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
 function holds(name: string, value: string | undefined): string {
   if (value === undefined) return 'is not set';
   if (name === 'API_BEARER_TOKEN') return `holds ${value.length} characters`;
-  return `holds ${JSON.stringify(value.replace(/\/\/[^/@]*@/, '//***@').slice(0, 200))}`;
+  // What stands before the last @ of a URL may be a password, however it is written.
+  const shown = name === 'BASE_REPO_URL' ? value.replace(/^.*@/s, '***@') : value;
+  return `holds ${JSON.stringify(shown.slice(0, 200))}`;
+}
+
+function frozen(config: Config): Config {
+  for (const value of Object.values(config)) Object.freeze(value);
+  return Object.freeze(config);
 }
 
 function noNul(text: string): boolean {

@@ -38,13 +38,14 @@ export const unavailableResponse = { 503: { description: 'Shutting down or not r
 
 /** Deepest nesting of metadata, itself included. */
 const maxMetadataDepth = 32;
-const maxMetadataBytes = 16 * 1024;
+export const maxMetadataBytes = 16 * 1024;
+export const metadataTooLong = 'longer than 16 KiB as JSON';
 
 /** Any JSON object, given back as it came. Not parsed into a copy: a key like `__proto__` must survive. */
 export const MetadataSchema = z
   .custom<JsonObject>(isObject, 'expected an object or null')
   .refine((value) => depthWithin(value, maxMetadataDepth), `nested more than ${maxMetadataDepth} deep`)
-  .refine((value) => Buffer.byteLength(JSON.stringify(value)) <= maxMetadataBytes, 'longer than 16 KiB as JSON')
+  .refine((value) => Buffer.byteLength(JSON.stringify(value)) <= maxMetadataBytes, metadataTooLong)
   .meta({ type: 'object', additionalProperties: true });
 
 const timeSchema = z.string().meta({ format: 'date-time' });
@@ -68,7 +69,8 @@ export const JobItemSchema = z.object({
   reason: z.enum(jobReasons).nullable(),
   usage: anyObject.nullable(),
   cost_usd: z.number().nullable(),
-  num_turns: z.int().nullable(),
+  // As the agent says it: an odd figure must not make the job unreadable.
+  num_turns: z.number().nullable(),
   session_id: z.string().nullable(),
   changes: anyObject.nullable(),
 });

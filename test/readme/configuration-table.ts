@@ -15,12 +15,12 @@ const derived: Readonly<Record<string, string>> = { WORKSPACE_DIR: 'DATA_DIR/bas
 export function configurationTable(): string {
   const { properties } = z
     .object({
-      properties: z.record(z.string(), z.looseObject({ description: z.string(), default: z.unknown().optional() })),
+      properties: z.record(z.string(), z.looseObject({ description: z.string(), default: z.string().nullish() })),
     })
     .parse(z.toJSONSchema(ConfigSchema, { io: 'input', unrepresentable: 'any' }));
   const rows = Object.entries(properties).map(([name, setting]) => {
-    const value = derived[name] ?? (setting.default === undefined || setting.default === null ? '' : setting.default);
-    const shown = value === '' ? 'none' : `\`${String(value).replaceAll(',', ', ')}\``;
+    const value = derived[name] ?? setting.default ?? '';
+    const shown = value === '' ? 'none' : `\`${value.replaceAll(',', ', ')}\``;
     return `| \`${name}\` | ${shown} | ${setting.description} |`;
   });
   return ['| variable | default | meaning |', '| --- | --- | --- |', ...rows].join('\n');
