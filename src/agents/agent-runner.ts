@@ -2,13 +2,14 @@ import { randomUUID } from 'node:crypto';
 import { type JobId, type JobOutcome, outcomeWithoutAgent } from '../jobs/job.ts';
 import type { AgentRun, AgentRunner, Clock, Log } from '../jobs/ports.ts';
 import type { Command } from '../process/command.ts';
+import { endMarked } from '../process/marked-processes.ts';
 import { type ProcessExit, runProcess } from '../process/run-process.ts';
 import { readEvents } from './agent-events.ts';
 import { judge } from './agent-outcome.ts';
 import { readReport } from './agent-report.ts';
 import { findResult } from './agent-result.ts';
 import { createCliCheck, missing } from './cli-check.ts';
-import { agentEnvironment } from './environment.ts';
+import { agentEnvironment, jobMark } from './environment.ts';
 import { findExecutable } from './executable.ts';
 import { watchLingering } from './lingering.ts';
 import type { AgentOutput, AgentProvider } from './provider.ts';
@@ -88,7 +89,12 @@ export function createAgentRunner(options: AgentRunnerOptions): AgentRunner {
       if (!running.has(id)) await directories.remove(id);
     },
     hurry: () => hurry.abort(),
-    sweep: (known) => directories.sweep(known),
+    async sweep(known) {
+      // First the processes: they would go on writing where it is swept.
+      const processes = await endMarked(jobMark, await directories.idle());
+      if (processes > 0) log.warn({ processes }, 'processes of earlier runs were ended');
+      await directories.sweep(known);
+    },
     async check() {
       const reasons = (await Promise.all(checks.map((check) => check()))).filter((reason) => reason !== null);
       return reasons.length === 0 ? null : reasons.join('. ');

@@ -26,6 +26,8 @@ export interface RunDirectories {
   release(name: string): Promise<void>;
   /** Takes all of it away. Never rejects. */
   remove(name: string): Promise<void>;
+  /** The jobs whose runs are here and not under way. */
+  idle(): Promise<readonly JobId[]>;
   /** Takes away what a dead process left: trash, what `known` does not know, and of the rest the agent's own files. */
   sweep(known: (id: JobId) => Promise<boolean>): Promise<void>;
 }
@@ -83,6 +85,7 @@ export function createRunDirectories(runsDir: string, log: Log): RunDirectories 
       await discard(paths(name).directory);
       inUse.delete(name);
     },
+    idle: async () => (await entries(root)).filter(isJobId).filter((id) => !inUse.has(id)),
     async sweep(known) {
       for (const name of await entries(root)) {
         if (inUse.has(name)) continue;
