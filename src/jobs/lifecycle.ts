@@ -38,8 +38,8 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
       if (changed.length > 0) log.warn({ jobs: changed.length }, 'jobs of an earlier process were ended');
     },
     async begin() {
-// First the agents that outlived their service: they may still be writing in their workspaces.
-            await runner.sweep(async (id) => (await store.jobs.get(id)) !== undefined);
+      // First the agents that outlived their service: they may still be writing in their workspaces.
+      await runner.sweep(async (id) => (await store.jobs.get(id)) !== undefined);
       await deps.workspaces.sweep();
       if (draining !== undefined) return;
       stopRetention = startRetention({ store: store.jobs, runner, clock, log, ttlMs: deps.ttlMs });
