@@ -82,6 +82,7 @@ export async function createChatApp(options: ChatAppOptions = {}): Promise<ChatA
     log: createLogger('silent'),
     clock: systemClock,
     version: '0.0.0',
+    containment: 'group',
     maxPromptBytes,
     openai: {
       models: ['haiku', 'sonnet', 'claude-sonnet-4-6'],
