@@ -14,7 +14,8 @@
  *
  * Standard input, output and error are the program's own and must be files. Settings, all optional, times in ms:
  *   control=FD       a socket to the service. In: 'b' I live, 'e' end it, 'h' from now on without grace. Out: a JSON line at
- *                    the start, one at the end. It stays open until guard and keeper are both gone.
+ *                    the start, one at the end; then the service closes. Without the last line, the end of the socket says
+ *                    that guard and keeper are both gone.
  *   dead-man-ms=N    kill everything when nothing came for that long;  adopt=1  go on without the service instead, for good
  *   timeout-ms=N     end the program then;  idle-ms=N  end it when neither output has grown for that long
  *   output-bytes=N   end it when both outputs together hold more
@@ -53,6 +54,8 @@
 #define ROUNDS_BEFORE_STOP 32
 #define MAX_DESCENDANTS 65536
 #define LINE_BYTES 512
+/* What a service that answers needs a millisecond for. */
+#define CLOSE_LIMIT_MS 1000
 #define NEVER INT64_MAX
 
 typedef long long ms_t;
@@ -192,6 +195,14 @@ static void tell(const char *line) {
   if (send(set.control, line, strlen(line), MSG_NOSIGNAL) < 0) return;
 }
 
+/* A writer that meets a closed socket may lose what it has not read yet: so the service closes first. */
+static void let_service_close(void) {
+  char bytes[256];
+  if (set.control < 0 || shutdown(set.control, SHUT_WR) != 0) return;
+  struct pollfd wait = {.fd = set.control, .events = POLLIN};
+  while (poll(&wait, 1, CLOSE_LIMIT_MS) > 0 && read(set.control, bytes, sizeof bytes) > 0) continue;
+}
+
 /* Space for the line of the end is taken now: a disk that has filled up by then does not matter. */
 static void reserve_exit_file(void) {
   if (set.exit_file == NULL) return;
@@ -242,6 +253,7 @@ static void report(int spawn_errno, int survivors) {
   if (exit_fd >= 0 && pwrite(exit_fd, line, (size_t)size, 0) == size && ftruncate(exit_fd, size) == 0)
     rename(exit_temporary, set.exit_file);
   tell(line);
+  let_service_close();
 }
 
 /* ---- the program --------------------------------------------------------------------------------------------------- */

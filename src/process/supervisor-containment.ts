@@ -77,9 +77,13 @@ function start(options: SupervisorOptions, launch: Launch): ContainedProcess {
   });
   const backstop = createBackstop(options, child, lines);
   backstop.arm(launch.limits.timeoutMs + launch.limits.graceMs);
-  const beat = setInterval(() => control.write('b'), beatMs);
+  const say = (byte: string): void => {
+    if (control.writable) control.write(byte);
+  };
+  const beat = setInterval(say, beatMs, 'b');
+  const closed = new Promise((resolve) => control.once('close', resolve));
   const run = async (): Promise<ContainedEnd> => {
-    await Promise.all([once(child, 'exit'), once(control, 'close')]);
+    await Promise.all([once(child, 'exit'), closed]);
     clearInterval(beat);
     backstop.stop();
     const end = EndSchema.safeParse(lines.at(-1));
@@ -94,10 +98,10 @@ function start(options: SupervisorOptions, launch: Launch): ContainedProcess {
     end(why) {
       if (reason !== null) return;
       reason = why;
-      control.write('e');
+      say('e');
       backstop.arm(launch.limits.graceMs);
     },
-    hurry: () => void control.write('h'),
+    hurry: () => say('h'),
     ended: run(),
   };
 }
@@ -141,7 +145,7 @@ function readLines(control: Socket, onLine: (line: unknown) => void): readonly u
       onLine(line);
     }
   });
-  // It has gone while we wrote; its end is noticed by `close`.
+  // It went while we wrote; what it said before is read, and `close` comes after.
   control.on('error', () => {});
   return lines;
 }
