@@ -442,7 +442,8 @@ static int guard_keeper(pid_t keeper, const sigset_t *signals) {
 static bool hold_record(void) {
   if (set.record == NULL) return true;
   record_fd = open(set.record, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-  return record_fd >= 0 && flock(record_fd, LOCK_EX | LOCK_NB) == 0;
+  /* What an earlier one wrote goes only when it is surely gone. */
+  return record_fd >= 0 && flock(record_fd, LOCK_EX | LOCK_NB) == 0 && ftruncate(record_fd, 0) == 0;
 }
 
 static int supervise(char **command) {

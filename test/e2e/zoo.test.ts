@@ -124,7 +124,8 @@ describe.each(rounds)('of the zoo nobody is left, round %i,', () => {
     });
     await allReady(animals);
     hangUp.abort();
-    await Promise.allSettled(calls);
+    const answers = await Promise.allSettled(calls);
+    expect(answers.map(({ status }) => status)).toEqual(kinds.map(() => 'rejected'));
     await expectNobody(animals);
     await expectClean(service);
   });

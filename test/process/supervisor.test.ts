@@ -182,7 +182,7 @@ describe('the record', () => {
     const record = asRecord(JSON.parse(await written('record')));
     expect(record['boot_id']).toBe((await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim());
     expect(record['guard']).toBe(child.pid);
-    const stat = await readFile(`/proc/${record['program']}/stat`, 'utf8');
+    const stat = await readFile(`/proc/${Number(record['program'])}/stat`, 'utf8');
     expect(record['program_start']).toBe(Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]));
     child.kill('SIGTERM');
     await once(child, 'exit');
