@@ -114,6 +114,11 @@ export const ConfigSchema = z
     KILL_GRACE_SECONDS: integer(0, 600)
       .prefault('5')
       .describe('From the first signal to KILL, for the whole process tree'),
+    IDLE_TIMEOUT_SECONDS: integer(0, maxSeconds)
+      .prefault('0')
+      .describe(
+        'How long an agent may print nothing, where its job does not say; 0 is as long as it likes, for an agent is silent while a long command of its runs',
+      ),
     DRAIN_SECONDS: integer(0, maxSeconds)
       .prefault('2820')
       .describe('How long SIGTERM waits for running jobs; the default is the longest default run and two minutes'),

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { type JobId, type JobOutcome, outcomeWithoutAgent } from '../jobs/job.ts';
 import type { AgentRun, AgentRunner, Clock, Log } from '../jobs/ports.ts';
 import type { Command } from '../process/command.ts';
+import type { Containment } from '../process/containment.ts';
 import { endMarked } from '../process/marked-processes.ts';
 import { type ProcessExit, runProcess } from '../process/run-process.ts';
 import { readEvents } from './agent-events.ts';
@@ -28,6 +29,10 @@ export interface AgentRunnerOptions {
   readonly graceMs: number;
   /** Standard output and error of one run together. */
   readonly maxOutputBytes: number;
+  /** How long an agent may print nothing where its job does not say; null: as long as it likes. */
+  readonly idleMs?: number | null;
+  /** How each agent's processes are held together; by its process group where this is absent. */
+  readonly containment?: Containment;
   /** How long an agent may stay silent after its result before it is ended. */
   readonly lingerMs?: number;
   readonly log: Log;
@@ -123,7 +128,7 @@ async function runAgent(runtime: Runtime, live: LiveRun, run: AgentRun, signal: 
 }
 
 async function runProgram(
-  { graceMs, hurry, maxOutputBytes, lingerMs, log }: Runtime,
+  { graceMs, hurry, maxOutputBytes, idleMs = null, lingerMs, containment, log }: Runtime,
   command: Command,
   { id, spec }: AgentRun,
   paths: RunPaths,
@@ -140,9 +145,15 @@ async function runProgram(
         stdoutFile: paths.stdout,
         stderrFile: paths.stderr,
         timeoutMs: spec.timeoutMs,
+        idleMs: (spec.idleTimeoutMs ?? idleMs) || null,
         graceMs,
         hurry,
         maxOutputBytes,
+        ...(containment === undefined ? {} : { containment }),
+        // Set in the agent's environment, and so in that of all it starts.
+        mark: `${jobMark}=${id}`,
+        recordFile: paths.record,
+        exitFile: paths.exit,
         onSpawn: (pid) => log.debug({ job_id: id, pid }, 'agent started'),
       },
       AbortSignal.any([signal, linger.signal]),

@@ -13,6 +13,10 @@ export interface RunPaths {
   readonly systemPrompt: string;
   readonly stdout: string;
   readonly stderr: string;
+  /** Held by the supervisor as long as it lives. */
+  readonly record: string;
+  /** How the supervisor's program ended: there, and whole, once it has. */
+  readonly exit: string;
   /** Where the agent keeps its own files; gone when the run is over. */
   readonly config: string;
   readonly tmp: string;
@@ -125,6 +129,8 @@ function pathsOf(directory: string): RunPaths {
     systemPrompt: file('system-prompt'),
     stdout: file('stdout.log'),
     stderr: file('stderr.log'),
+    record: file('supervisor.json'),
+    exit: file('exit.json'),
     config: file('config'),
     tmp: file('tmp'),
   };

@@ -7,6 +7,7 @@ import Fastify, {
 } from 'fastify';
 import { serializerCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
+import type { ContainmentLevel } from '../jobs/job.ts';
 import type { JobService } from '../jobs/job-service.ts';
 import type { Clock } from '../jobs/ports.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
@@ -37,6 +38,8 @@ export interface AppDeps {
   readonly log: FastifyBaseLogger;
   readonly clock: Clock;
   readonly version: string;
+  /** How the processes of a job are held together here. */
+  readonly containment: ContainmentLevel;
   readonly maxPromptBytes: number;
   readonly openai: OpenAiSettings;
   /** How slow a client may be. */

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { type JsonObject, jobReasons, jobStatuses } from '../jobs/job.ts';
+import { containmentLevels, type JsonObject, jobReasons, jobStatuses } from '../jobs/job.ts';
 
 /** Shapes that several routes share. JSON is snake_case; the names inside the service are not. */
 
@@ -51,6 +51,15 @@ export const MetadataSchema = z
 const timeSchema = z.string().meta({ format: 'date-time' });
 const anyObject = z.custom<JsonObject>(isObject).meta({ type: 'object', additionalProperties: true });
 
+/** What became of a job's processes; null where the level cannot know. */
+const ContainmentSchema = z.object({
+  level: z.enum(containmentLevels).describe('What held the processes together'),
+  killed: z.int().nullable().describe('How many had to be killed'),
+  survivors: z.int().nullable().describe('How many could not be ended'),
+  peak_rss_bytes: z.int().nullable().describe('Peak memory of the largest process'),
+  cpu_seconds: z.number().nullable().describe('Processor time of all processes'),
+});
+
 /** A job as lists show it. */
 export const JobItemSchema = z.object({
   job_id: z.string(),
@@ -73,6 +82,7 @@ export const JobItemSchema = z.object({
   num_turns: z.number().nullable(),
   session_id: z.string().nullable(),
   changes: anyObject.nullable(),
+  containment: ContainmentSchema.nullable().describe('Null until an agent has run'),
 });
 
 /** A job, whole. */

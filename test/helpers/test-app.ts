@@ -99,6 +99,7 @@ function depsOf(settings: Partial<OpenAiSettings> | undefined): Omit<AppDeps, 'j
     log: createLogger('silent'),
     clock: systemClock,
     version: '0.0.0',
+    containment: 'group',
     maxPromptBytes,
     openai: {
       models: ['haiku', 'sonnet', 'claude-sonnet-4-6'],

@@ -37,7 +37,7 @@ describe('a job', () => {
       },
       ...{ created_at: iso, started_at: null, finished_at: null, queue_position: 1 },
       ...{ exit_code: null, output: [], stderr: '', error: null, reason: null, result: null },
-      ...{ usage: null, cost_usd: null, num_turns: null, session_id: null, changes: null },
+      ...{ usage: null, cost_usd: null, num_turns: null, session_id: null, changes: null, containment: null },
     });
   });
 
@@ -49,7 +49,14 @@ describe('a job', () => {
       ...{ job_id: id, status: 'completed', ...body, provider: 'claude' },
       ...{ created_at: iso, started_at: iso, finished_at: iso, queue_position: null },
       ...{ exit_code: 0, output: ['{"type":"result"}'], stderr: 'a note', error: null, reason: 'ok', result: 'Done' },
-      ...{ usage: { input_tokens: 1 }, cost_usd: 0.25, num_turns: 3, session_id: 'abc', changes: null },
+      ...{
+        usage: { input_tokens: 1 },
+        cost_usd: 0.25,
+        num_turns: 3,
+        session_id: 'abc',
+        changes: null,
+        containment: null,
+      },
     });
   });
 

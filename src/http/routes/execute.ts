@@ -61,6 +61,7 @@ export function executeRoutes(app: TypedApp, { jobs, metrics, maxPromptBytes }: 
           maxBudgetUsd: body.max_budget_usd,
           timeoutMs: body.timeout_seconds * 1000,
           metadata: body.metadata && exactMetadata(body.metadata, jsonTextOf(request)),
+          idleTimeoutMs: body.idle_timeout_seconds === null ? null : body.idle_timeout_seconds * 1000,
         },
         defaultCaller,
       );
@@ -98,6 +99,13 @@ function executeSchema(maxPromptBytes: number) {
       .lte(maxTimeoutSeconds)
       .default(defaultTimeoutSeconds)
       .describe('Counts the run only: not the queue, not the clone'),
+    idle_timeout_seconds: z
+      .int()
+      .gte(0)
+      .lte(maxTimeoutSeconds)
+      .nullable()
+      .default(null)
+      .describe('How long the agent may print nothing; 0: as long as it likes; null: what the service is set to'),
     metadata: MetadataSchema.nullable().default(null).describe('Given back unchanged; at most 16 KiB and 32 levels'),
   });
 }
