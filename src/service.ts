@@ -3,6 +3,8 @@ import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { createAgentRunner } from './agents/agent-runner.ts';
 import { providers } from './agents/registry.ts';
+import { createRunLog } from './agents/run-log.ts';
+import { createRunRecorder, type RunRecorder } from './agents/run-recorder.ts';
 import { type Config, ConfigError } from './config.ts';
 import { AccessTokenError, type AccessTokens, findAccessTokens } from './http/access-tokens.ts';
 import { type App, createApp } from './http/app.ts';
@@ -76,10 +78,13 @@ export async function startService({ config, env, version }: ServiceOptions): Pr
     await store.ready();
     const tokens = await accessTokens(config, dataDir);
     const workspaces = createWorkspaces(config, dataDir, env, log);
-    const runner = createRunner(config, dataDir, env, log);
+    const runsDir = join(dataDir, 'runs');
+    const recorder = createRunRecorder({ runsDir, log });
+    const runner = createRunner(config, { runsDir, recorder }, env, log);
     const metrics = createMetrics({ version, stats: () => jobs.stats() });
     const jobs = createJobService({
       ...{ store, workspaces, runner, clock, log },
+      runLog: createRunLog({ runsDir, recorder, providers }),
       queue: createMemoryQueue(config.MAX_CONCURRENCY),
       onFinished: (job) => metrics.finished(job),
       capacity: config.MAX_CONCURRENCY,
@@ -155,9 +160,14 @@ function createWorkspaces(config: Config, dataDir: string, env: ServiceOptions['
   });
 }
 
-function createRunner(config: Config, dataDir: string, env: ServiceOptions['env'], log: Logger): AgentRunner {
+function createRunner(
+  config: Config,
+  runs: { readonly runsDir: string; readonly recorder: RunRecorder },
+  env: ServiceOptions['env'],
+  log: Logger,
+): AgentRunner {
   return createAgentRunner({
-    runsDir: join(dataDir, 'runs'),
+    ...runs,
     providers,
     bin: { claude: config.CLAUDE_BIN },
     sourceEnv: env,

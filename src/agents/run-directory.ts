@@ -13,6 +13,8 @@ export interface RunPaths {
   readonly systemPrompt: string;
   readonly stdout: string;
   readonly stderr: string;
+  /** In what order the two are read: see `run-recorder.ts`. */
+  readonly order: string;
   /** Where the agent keeps its own files; gone when the run is over. */
   readonly config: string;
   readonly tmp: string;
@@ -55,7 +57,7 @@ export function createRunDirectories(runsDir: string, log: Log): RunDirectories 
       log.warn({ err: error, paths }, 'a directory could not be moved away; the next start tries again');
     }
   };
-  const paths = (name: string): RunPaths => pathsOf(join(root, name));
+  const paths = (name: string): RunPaths => runPaths(root, name);
 
   return {
     paths,
@@ -114,14 +116,17 @@ function createRemover(log: Log): (path: string) => void {
   };
 }
 
-function pathsOf(directory: string): RunPaths {
-  const file = (name: string): string => join(directory, name);
+/** Where the files of a run are, whether or not they are there. `runsDir` is absolute, or the agent could not use them. */
+export function runPaths(runsDir: string, name: string): RunPaths {
+  const directory = join(runsDir, name);
+  const file = (base: string): string => join(directory, base);
   return {
     directory,
     prompt: file('prompt'),
     systemPrompt: file('system-prompt'),
     stdout: file('stdout.log'),
     stderr: file('stderr.log'),
+    order: file('order'),
     config: file('config'),
     tmp: file('tmp'),
   };

@@ -21,8 +21,10 @@ import { modelRoutes } from './openai/models.ts';
 import { useProcessingTime } from './openai/processing-time.ts';
 import { requestId } from './request-id.ts';
 import { docsRoutes, useOpenApi } from './routes/docs.ts';
+import { eventRoutes } from './routes/events.ts';
 import { executeRoutes } from './routes/execute.ts';
 import { jobRoutes } from './routes/jobs.ts';
+import { logRoutes } from './routes/log.ts';
 import { metricsRoute } from './routes/metrics.ts';
 import { probeRoutes } from './routes/probes.ts';
 
@@ -36,6 +38,8 @@ export interface AppDeps {
   readonly clock: Clock;
   readonly version: string;
   readonly maxPromptBytes: number;
+  /** Between two comments of a silent event stream; the default suits the proxies that are known. */
+  readonly eventCommentMs?: number;
   readonly openai: OpenAiSettings;
 }
 
@@ -107,6 +111,8 @@ export async function createApp(deps: AppDeps): Promise<App> {
   metricsRoute(routes, deps);
   executeRoutes(routes, deps);
   jobRoutes(routes, deps);
+  eventRoutes(routes, deps);
+  logRoutes(routes, deps);
   chatRoutes(routes, deps);
   modelRoutes(routes, deps);
   docsRoutes(routes);

@@ -15,6 +15,7 @@ export const statusOf = {
   not_found: 404,
   method_not_allowed: 405,
   job_not_found: 404,
+  range_not_satisfiable: 416,
   queue_full: 429,
   unavailable: 503,
   internal: 500,

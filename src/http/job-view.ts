@@ -35,6 +35,7 @@ export function jobItem(job: JobRecord): z.output<typeof JobItemSchema> {
   };
 }
 
-function time(epochMs: number): string {
+/** An epoch time as the API writes it. */
+export function time(epochMs: number): string {
   return new Date(epochMs).toISOString();
 }

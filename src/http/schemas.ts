@@ -21,6 +21,11 @@ export const ErrorSchema = z
 
 const problem = { content: { 'application/problem+json': { schema: ErrorSchema } } };
 
+/** One more refusal of a route. */
+export function problemResponse<Status extends number>(status: Status, description: string) {
+  return { [status]: { description, ...problem } } as Record<Status, { description: string } & typeof problem>;
+}
+
 /** What any authenticated route may answer. */
 export const errorResponses = {
   400: { description: 'The request is malformed; `errors` names the fields', ...problem },

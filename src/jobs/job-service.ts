@@ -3,6 +3,7 @@ import { QueueFullError, UnavailableError } from './errors.ts';
 import { followJob } from './follow-job.ts';
 import type { FinishedJob, JobRecord, JobSpec } from './job.ts';
 import { createJobAccess } from './job-access.ts';
+import { type NumberedEvent, openJobLog, readJobEvents } from './job-events.ts';
 import { createJobId } from './job-id.ts';
 import { createJobSignals } from './job-signals.ts';
 import { createLifecycle } from './lifecycle.ts';
@@ -18,6 +19,7 @@ import type {
   Store,
   WorkspaceManager,
 } from './ports.ts';
+import type { LogSource, RawLog, RunLog } from './run-log.ts';
 import { createRunningJobs } from './running-jobs.ts';
 
 export interface JobServiceDeps {
@@ -25,6 +27,7 @@ export interface JobServiceDeps {
   readonly queue: JobQueue;
   readonly workspaces: WorkspaceManager;
   readonly runner: AgentRunner;
+  readonly runLog: RunLog;
   readonly clock: Clock;
   readonly log: Log;
   /** Told of each final job, for metrics. */
@@ -56,6 +59,10 @@ export interface JobService {
   cancel(id: string, reason: EndReason): Promise<{ readonly job: JobRecord; readonly changed: boolean }>;
   /** The job's states and its agent's events, from the beginning, ended by `end`. Rejects with the signal's reason. */
   follow(id: string, signal: AbortSignal): AsyncIterable<JobEvent>;
+  /** The job's events after the one with that number, which is the same at every reading; live after those of the past. */
+  events(id: string, after: number, signal: AbortSignal): AsyncGenerator<NumberedEvent, void>;
+  /** The raw output of the job's run; with a signal to follow by, not before the run has begun. */
+  log(id: string, source: LogSource, follow: AbortSignal | null): Promise<RawLog>;
   /** From memory: answers whatever the store does. */
   stats(): JobStats;
 }
@@ -87,6 +94,7 @@ export function createJobService(deps: JobServiceDeps): JobServiceControl {
     dispatcher,
     cancel: access.cancel,
   });
+  const reading = { get: access.get, signals, running, runLog: deps.runLog };
 
   return {
     ...access,
@@ -100,6 +108,8 @@ export function createJobService(deps: JobServiceDeps): JobServiceControl {
       return admission.job;
     },
     follow: (id, signal) => followJob({ get: access.get, signals, running, runner }, id, signal),
+    events: (id, after, signal) => readJobEvents(reading, id, after, signal),
+    log: (id, source, follow) => openJobLog(reading, id, source, follow),
     stats() {
       const counts = store.membership.counts();
       return { active: counts.running, queued: counts.queued, capacity: deps.capacity, draining: isDraining() };

@@ -21,6 +21,7 @@ const paths = {
   systemPrompt: '/runs/job_1/system-prompt',
   stdout: '/runs/job_1/stdout.log',
   stderr: '/runs/job_1/stderr.log',
+  order: '/runs/job_1/order',
   config: '/runs/job_1/config',
   tmp: '/runs/job_1/tmp',
 };

@@ -12,6 +12,7 @@ import type {
   WorkspaceManager,
 } from '../../src/jobs/ports.ts';
 import { endedOutcome } from '../../src/jobs/run-job.ts';
+import type { RunLog } from '../../src/jobs/run-log.ts';
 
 /** Stand-ins for the ports, in memory, for tests of what is in front of them. They keep the ports' promises for one process. */
 
@@ -226,3 +227,12 @@ function createEventLog(): EventLog {
     },
   };
 }
+
+/** Of runs that printed nothing. */
+export const emptyRunLog: RunLog = {
+  async *read() {
+    yield* [];
+    return 0;
+  },
+  open: async () => ({ size: 0, async *read() {}, async [Symbol.asyncDispose]() {} }),
+};

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { AppDeps, TypedApp } from '../app.ts';
+import { streamJobEvents } from '../job-event-stream.ts';
 import {
   admissionErrorResponses,
   bodyErrorResponses,
@@ -8,6 +9,7 @@ import {
   safeNamePattern,
   unavailableResponse,
 } from '../schemas.ts';
+import { whenClosed } from '../when-closed.ts';
 
 /** The most that one run may be allowed to spend, and what it may without a word: a runaway agent costs this much. */
 const maxBudgetUsd = 1000;
@@ -25,7 +27,7 @@ const AcceptedSchema = z.object({
 });
 
 /** `POST /execute`: take a job, answer when it is durable. */
-export function executeRoutes(app: TypedApp, { jobs, metrics, maxPromptBytes }: AppDeps): void {
+export function executeRoutes(app: TypedApp, { jobs, metrics, maxPromptBytes, eventCommentMs }: AppDeps): void {
   app.route({
     method: 'POST',
     url: '/execute',
@@ -34,6 +36,10 @@ export function executeRoutes(app: TypedApp, { jobs, metrics, maxPromptBytes }: 
       tags: ['jobs'],
       body: executeSchema(maxPromptBytes),
       response: {
+        200: {
+          description: 'With `Accept: text/event-stream`: the events of the job, which is durable',
+          content: { 'text/event-stream': { schema: z.string() } },
+        },
         202: AcceptedSchema.describe('The job is durable and waits for its turn'),
         ...errorResponses,
         ...bodyErrorResponses,
@@ -41,7 +47,7 @@ export function executeRoutes(app: TypedApp, { jobs, metrics, maxPromptBytes }: 
         ...unavailableResponse,
       },
     },
-    handler: async ({ body }, reply) => {
+    handler: async ({ body, headers }, reply) => {
       const job = await jobs.submit(
         {
           kind: 'execute',
@@ -58,12 +64,18 @@ export function executeRoutes(app: TypedApp, { jobs, metrics, maxPromptBytes }: 
         defaultCaller,
       );
       metrics.accepted('execute');
-      return await reply
-        .code(202)
-        .header('location', `/jobs/${job.id}`)
-        .send({ job_id: job.id, status: 'queued', queue_position: job.queuePosition });
+      reply.header('location', `/jobs/${job.id}`);
+      if (wantsEvents(headers.accept)) {
+        const deps = { jobs, reply, signal: whenClosed(reply.raw), commentMs: eventCommentMs };
+        return await streamJobEvents(deps, { id: job.id, after: 0, deltas: true });
+      }
+      return await reply.code(202).send({ job_id: job.id, status: 'queued', queue_position: job.queuePosition });
     },
   });
+}
+
+function wantsEvents(accept: string | undefined): boolean {
+  return accept !== undefined && /(?:^|,)\s*text\/event-stream\s*(?:[;,]|$)/i.test(accept);
 }
 
 /** Unknown fields are refused by name: a misspelt budget must not cost money. */
