@@ -1,4 +1,4 @@
-import { JobNotFoundError } from './errors.ts';
+import { JobNotFinalError, JobNotFoundError } from './errors.ts';
 import { isFinal, isFinished, type JobRecord } from './job.ts';
 import { isJobId } from './job-id.ts';
 import type { JobService, JobServiceDeps } from './job-service.ts';
@@ -12,7 +12,9 @@ interface JobAccessDeps extends JobServiceDeps {
 }
 
 /** What callers do with jobs that are there. */
-export function createJobAccess(deps: JobAccessDeps): Pick<JobService, 'get' | 'wait' | 'list' | 'cancel'> {
+export function createJobAccess(
+  deps: JobAccessDeps,
+): Pick<JobService, 'get' | 'wait' | 'list' | 'cancel' | 'remove'> & { isExpired(job: JobRecord): boolean } {
   const { store, clock, signals, running, ttlMs } = deps;
 
   /** True from the moment that a job's time is over, also while its row still waits for removal. */
@@ -27,6 +29,14 @@ export function createJobAccess(deps: JobAccessDeps): Pick<JobService, 'get' | '
 
   return {
     get,
+    isExpired,
+    async remove(id) {
+      const job = await get(id);
+      const removed = await store.jobs.remove(job.id);
+      if (removed === undefined) throw new JobNotFoundError();
+      if (!removed) throw new JobNotFinalError();
+      await deps.runner.forget(job.id);
+    },
     async wait(id, timeoutMs, signal) {
       if (!isJobId(id)) throw new JobNotFoundError();
       const until = (job: JobRecord): boolean => isFinal(job.status);

@@ -6,9 +6,25 @@ export interface NewJob {
   readonly caller: string;
   readonly spec: JobSpec;
   readonly createdAt: number;
+  /** Absent: every submit is a new job. */
+  readonly idempotency?: Idempotency;
 }
 
-export type Admission = { readonly outcome: 'admitted'; readonly job: JobRecord } | { readonly outcome: 'queue_full' };
+/** How a caller's repeated submit is recognised. */
+export interface Idempotency {
+  /** Chosen by the caller; callers do not see each other's. */
+  readonly key: string;
+  /** Of what is submitted: the same key with another content is a mistake. */
+  readonly hash: string;
+}
+
+export type Admission =
+  | { readonly outcome: 'admitted'; readonly job: JobRecord }
+  /** The job that the same caller submitted with the same key and content, as it is now. Nothing was written. */
+  | { readonly outcome: 'replayed'; readonly job: JobRecord }
+  /** That job, but it was submitted with another content. Nothing was written. */
+  | { readonly outcome: 'idempotency_conflict'; readonly job: JobRecord }
+  | { readonly outcome: 'queue_full' };
 
 export interface Cancellation {
   readonly job: JobRecord;
@@ -44,7 +60,10 @@ export interface JobPage {
  * resolves after a write means that the write survives a loss of power.
  */
 export interface JobStore {
-  /** Admits the job if fewer than `maxUnfinished` are queued or running, exactly, however many arrive at once. */
+  /**
+   * Admits the job if fewer than `maxUnfinished` are queued or running, exactly, however many arrive at once. Of those with the
+   * same caller and idempotency key the first is admitted; the others get that job, also when the queue is full.
+   */
   submit(job: NewJob, limits: { readonly maxUnfinished: number }): Promise<Admission>;
   /** Takes up to `freeSlots` of the oldest queued jobs to `running`, in the order of admission. */
   claim(freeSlots: number, startedAt: number): Promise<readonly Claim[]>;
@@ -54,6 +73,8 @@ export interface JobStore {
   cancelQueued(id: JobId, outcome: JobOutcome, finishedAt: number): Promise<Cancellation | undefined>;
   get(id: JobId): Promise<JobRecord | undefined>;
   list(query: JobQuery): Promise<JobPage>;
+  /** Deletes a job if it is final. False if it is not; undefined if there is none. */
+  remove(id: JobId): Promise<boolean | undefined>;
   /** Deletes up to `limit` final jobs that finished before then, and names them. Queued and running ones are never touched. */
   evict(finishedBefore: number, limit: number): Promise<readonly JobId[]>;
 }

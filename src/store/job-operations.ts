@@ -1,6 +1,7 @@
 import type { DatabaseSync, SQLInputValue } from 'node:sqlite';
 import { type JobId, type JobOutcome, type JobRecord, outcomeWithoutAgent } from '../jobs/job.ts';
 import type { JobPage, JobQuery } from '../jobs/ports.ts';
+import { createIdempotencyKeys } from './idempotency.ts';
 import { asJobRow, type Encoded, encodeReport, encodeSpec, type JobRow, toRecord } from './job-rows.ts';
 import type { Calls, Counts, Request } from './store-protocol.ts';
 
@@ -59,6 +60,7 @@ function createWriting(db: DatabaseSync, tally: Tally) {
 }
 
 function createTransitions(db: DatabaseSync, tally: Tally, incarnation: string, writing: Writing, reading: Reading) {
+  const keys = createIdempotencyKeys(db);
   const insert = db.prepare(
     `INSERT INTO jobs (id, caller, kind, status, created_at, spec) VALUES (?, ?, ?, 'queued', ?, ?)`,
   );
@@ -74,10 +76,15 @@ function createTransitions(db: DatabaseSync, tally: Tally, incarnation: string, 
 
   return {
     submit: ({ job, maxUnfinished }) => {
+      const first = keys.first(job.caller, job.idempotency);
+      if (first !== null) {
+        return { outcome: first.isSame ? 'replayed' : 'idempotency_conflict', job: reading.bySeq(first.seq) };
+      }
       if (tally.queued + tally.running >= maxUnfinished) return null;
       const spec = encodeSpec(job.spec);
       const seq = Number(insert.run(job.id, job.caller, job.spec.kind, job.createdAt, spec.short).lastInsertRowid);
       writing.spec(seq, spec);
+      keys.keep(job.caller, job.idempotency, seq);
       tally.queued += 1;
       return { seq, queuePosition: tally.queued };
     },
@@ -125,6 +132,8 @@ function createUpkeep(db: DatabaseSync, tally: Tally, incarnation: string) {
   const evict = db.prepare(
     `DELETE FROM jobs WHERE seq IN (SELECT seq FROM jobs WHERE finished_at < ? ORDER BY finished_at LIMIT ?) RETURNING id`,
   );
+  const remove = db.prepare('DELETE FROM jobs WHERE id = ? AND finished_at IS NOT NULL');
+  const exists = db.prepare('SELECT 1 FROM jobs WHERE id = ?');
   const probe = db.prepare('UPDATE probe SET writes = writes + 1');
   const lost = outcomeWithoutAgent('lost', 'lost', 'The service stopped while the job was running.');
   const gone = outcomeWithoutAgent('cancelled', 'client_gone', 'The service was restarted before the job began.');
@@ -139,6 +148,7 @@ function createUpkeep(db: DatabaseSync, tally: Tally, incarnation: string) {
       return [...lostRows, ...goneRows].map((row) => asJobRow(row).id);
     },
     evict: ({ finishedBefore, limit }) => evict.all(finishedBefore, limit).map((row) => asJobRow(row).id),
+    remove: (id) => Number(remove.run(id).changes) > 0 || (exists.get(id) === undefined ? undefined : false),
     probe: () => {
       probe.run();
       return null;

@@ -26,10 +26,15 @@ export function createSqliteStore({ file, log }: { readonly file: string; readon
 
 function createJobs(channel: WorkerChannel, incarnation: string): JobStore {
   return {
-    submit: async (job, { maxUnfinished }) => {
+    submit: async ({ idempotency, ...job }, { maxUnfinished }) => {
       if (!channel.hasRoom()) throw new UnavailableError('The job store is too slow to take on more now');
-      const admitted = await channel.call('submit', { job, maxUnfinished }, sizeOfSpec(job.spec));
+      const admitted = await channel.call(
+        'submit',
+        { job: { ...job, ...(idempotency && { idempotency }) }, maxUnfinished },
+        sizeOfSpec(job.spec),
+      );
       if (admitted === null) return { outcome: 'queue_full' };
+      if ('outcome' in admitted) return admitted;
       // What the row says, without having it copied back.
       const untouched = { status: 'queued', attempt: 0, startedAt: null, finishedAt: null, outcome: null } as const;
       return { outcome: 'admitted', job: { ...job, ...admitted, ...untouched } };
@@ -47,6 +52,7 @@ function createJobs(channel: WorkerChannel, incarnation: string): JobStore {
     cancelQueued: (id, outcome, finishedAt) => channel.call('cancelQueued', { id, outcome, finishedAt }),
     get: (id) => channel.call('get', id),
     list: (query) => channel.call('list', query),
+    remove: (id) => channel.call('remove', id),
     evict: (finishedBefore, limit) => channel.call('evict', { finishedBefore, limit }),
   };
 }

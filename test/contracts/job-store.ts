@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createJobId } from '../../src/jobs/job-id.ts';
 import type { Store } from '../../src/jobs/ports.ts';
 import { cancelled, claimOne, completed, idsOf, type JobOverrides, newJob, roomy, submitTo } from './job-builders.ts';
+import { describeIdempotency } from './job-store-idempotency.ts';
 import { describeRecords } from './job-store-records.ts';
 
 export interface StoreFixture {
@@ -181,6 +182,13 @@ export function describeJobStore(name: string, create: () => Promise<StoreFixtur
       });
     });
 
+    describeIdempotency({
+      store: () => store,
+      reopen: async () => {
+        store = await fixture.reopen();
+        return store;
+      },
+    });
     describeRecords({
       store: () => store,
       reopen: async () => {

@@ -22,6 +22,7 @@ export const silentLog: Log = { debug() {}, info() {}, warn() {}, error() {} };
 
 export function createFakeStore(): Store {
   const rows = new Map<string, JobRecord>();
+  const keys = new Map<string, { readonly id: JobId; readonly hash: string | undefined }>();
   const all = (): JobRecord[] => [...rows.values()];
   const unfinished = (): JobRecord[] => all().filter((job) => !isFinal(job.status));
   const queued = (): JobRecord[] => all().filter((job) => job.status === 'queued');
@@ -34,7 +35,14 @@ export function createFakeStore(): Store {
     return shown(job);
   };
   const jobs: JobStore = {
-    async submit(job, { maxUnfinished }) {
+    async submit({ idempotency, ...job }, { maxUnfinished }) {
+      const name = `${job.caller} ${idempotency?.key ?? job.id}`;
+      const first = keys.get(name);
+      const known = first === undefined ? undefined : rows.get(first.id);
+      if (known !== undefined) {
+        const outcome = first?.hash === idempotency?.hash ? 'replayed' : 'idempotency_conflict';
+        return { outcome, job: shown(known) };
+      }
       if (unfinished().length >= maxUnfinished) return { outcome: 'queue_full' };
       const row = {
         ...job,
@@ -44,6 +52,7 @@ export function createFakeStore(): Store {
         startedAt: null,
         finishedAt: null,
       };
+      keys.set(name, { id: job.id, hash: idempotency?.hash });
       return { outcome: 'admitted', job: put({ ...row, queuePosition: null, outcome: null }) };
     },
     async claim(freeSlots, startedAt) {
@@ -78,6 +87,10 @@ export function createFakeStore(): Store {
         .filter((job) => beforeSeq === null || job.seq < beforeSeq);
       const page = found.slice(0, limit).map(shown);
       return { jobs: page, nextBeforeSeq: found.length > limit ? (page.at(-1)?.seq ?? null) : null };
+    },
+    async remove(id) {
+      const row = rows.get(id);
+      return row === undefined ? undefined : isFinal(row.status) && rows.delete(id);
     },
     async evict(finishedBefore, limit) {
       const old = all().filter((job) => job.finishedAt !== null && job.finishedAt < finishedBefore);

@@ -76,6 +76,8 @@ const envelopeOf: Readonly<Record<ProblemCode, readonly [type: string, code: str
   method_not_allowed: ['invalid_request_error', 'method_not_supported'],
   job_not_found: ['invalid_request_error', 'not_found'],
   range_not_satisfiable: ['invalid_request_error', null],
+  idempotency_conflict: ['invalid_request_error', 'idempotency_conflict'],
+  job_not_final: ['invalid_request_error', 'job_not_final'],
   queue_full: ['rate_limit_error', 'queue_full'],
   unavailable: ['server_error', 'service_unavailable'],
   internal: ['server_error', 'internal_error'],

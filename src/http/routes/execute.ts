@@ -1,11 +1,14 @@
 import { z } from 'zod';
+import { type JobSpec, jobStatuses } from '../../jobs/job.ts';
 import type { AppDeps, TypedApp } from '../app.ts';
+import { idempotencyOf } from '../idempotency.ts';
 import { streamJobEvents } from '../job-event-stream.ts';
 import {
   admissionErrorResponses,
   bodyErrorResponses,
   errorResponses,
   MetadataSchema,
+  problemResponse,
   safeNamePattern,
   unavailableResponse,
 } from '../schemas.ts';
@@ -22,7 +25,7 @@ export const defaultCaller = 'default';
 
 const AcceptedSchema = z.object({
   job_id: z.string(),
-  status: z.literal('queued'),
+  status: z.enum(jobStatuses).describe('`queued`; of a repeated submit the state of its job'),
   queue_position: z.int().nullable(),
 });
 
@@ -33,45 +36,57 @@ export function executeRoutes(app: TypedApp, { jobs, metrics, maxPromptBytes, ev
     url: '/execute',
     schema: {
       summary: 'Submit a job',
+      description:
+        'Repeated with the same `Idempotency-Key` (1 to 255 visible ASCII characters) and content it answers with the first job, as long as that is kept.',
       tags: ['jobs'],
       body: executeSchema(maxPromptBytes),
       response: {
         200: {
-          description: 'With `Accept: text/event-stream`: the events of the job, which is durable',
-          content: { 'text/event-stream': { schema: z.string() } },
+          description:
+            'The Idempotency-Key was used before: its job. Or, with `Accept: text/event-stream`, the events of the job, which is durable',
+          content: { 'application/json': { schema: AcceptedSchema }, 'text/event-stream': { schema: z.string() } },
         },
         202: AcceptedSchema.describe('The job is durable and waits for its turn'),
         ...errorResponses,
         ...bodyErrorResponses,
+        ...problemResponse(422, 'The Idempotency-Key was used before with another request'),
         ...admissionErrorResponses,
         ...unavailableResponse,
       },
     },
     handler: async ({ body, headers }, reply) => {
-      const job = await jobs.submit(
-        {
-          kind: 'execute',
-          provider: 'claude',
-          prompt: body.prompt,
-          systemPrompt: null,
-          agent: body.agent,
-          model: body.model,
-          effort: null,
-          maxBudgetUsd: body.max_budget_usd,
-          timeoutMs: body.timeout_seconds * 1000,
-          metadata: body.metadata,
-        },
-        defaultCaller,
-      );
-      metrics.accepted('execute');
+      const key = idempotencyOf(headers['idempotency-key'], body);
+      const spec = executeSpec(body);
+      const { job, replayed } =
+        key === undefined
+          ? { job: await jobs.submit(spec, defaultCaller), replayed: false }
+          : await jobs.submitOnce(spec, defaultCaller, key);
+      if (replayed) reply.header('idempotent-replayed', 'true');
+      else metrics.accepted('execute');
       reply.header('location', `/jobs/${job.id}`);
       if (wantsEvents(headers.accept)) {
         const deps = { jobs, reply, signal: whenClosed(reply.raw), commentMs: eventCommentMs };
         return await streamJobEvents(deps, { id: job.id, after: 0, deltas: true });
       }
-      return await reply.code(202).send({ job_id: job.id, status: 'queued', queue_position: job.queuePosition });
+      const answer = { job_id: job.id, status: job.status, queue_position: job.queuePosition };
+      return await reply.code(replayed ? 200 : 202).send(answer);
     },
   });
+}
+
+function executeSpec(body: z.output<ReturnType<typeof executeSchema>>): JobSpec {
+  return {
+    kind: 'execute',
+    provider: 'claude',
+    prompt: body.prompt,
+    systemPrompt: null,
+    agent: body.agent,
+    model: body.model,
+    effort: null,
+    maxBudgetUsd: body.max_budget_usd,
+    timeoutMs: body.timeout_seconds * 1000,
+    metadata: body.metadata,
+  };
 }
 
 function wantsEvents(accept: string | undefined): boolean {

@@ -2,7 +2,14 @@ import { z } from 'zod';
 import { jobStatuses } from '../../jobs/job.ts';
 import type { AppDeps, TypedApp } from '../app.ts';
 import { jobItem, jobView } from '../job-view.ts';
-import { errorResponses, JobItemSchema, JobSchema, notFoundResponse, unavailableResponse } from '../schemas.ts';
+import {
+  errorResponses,
+  JobItemSchema,
+  JobSchema,
+  notFoundResponse,
+  problemResponse,
+  unavailableResponse,
+} from '../schemas.ts';
 import { whenClosed } from '../when-closed.ts';
 
 /** A long poll ends before any proxy on the way cuts it. */
@@ -41,8 +48,11 @@ const listQuery = z.object({
     .describe('`next_cursor` of the page before'),
 });
 
-/** `GET /jobs/:id`, `GET /jobs` and `POST /jobs/:id/cancel`. */
-export function jobRoutes(app: TypedApp, { jobs }: AppDeps): void {
+/** `GET` and `DELETE /jobs/:id`, `GET /jobs` and `POST /jobs/:id/cancel`. */
+export function jobRoutes(app: TypedApp, deps: AppDeps): void {
+  const { jobs } = deps;
+  cancelRoute(app, deps);
+  removeRoute(app, deps);
   app.route({
     method: 'GET',
     url: '/jobs/:id',
@@ -80,7 +90,9 @@ export function jobRoutes(app: TypedApp, { jobs }: AppDeps): void {
       };
     },
   });
+}
 
+function cancelRoute(app: TypedApp, { jobs }: AppDeps): void {
   app.route({
     method: 'POST',
     url: '/jobs/:id/cancel',
@@ -100,6 +112,30 @@ export function jobRoutes(app: TypedApp, { jobs }: AppDeps): void {
     handler: async ({ params: { id } }, reply) => {
       const { job, changed } = await jobs.cancel(id, 'cancelled');
       return await reply.code(changed ? 202 : 200).send(jobView(job));
+    },
+  });
+}
+
+function removeRoute(app: TypedApp, { jobs }: AppDeps): void {
+  app.route({
+    method: 'DELETE',
+    url: '/jobs/:id',
+    schema: {
+      summary: 'Delete a job that has ended',
+      description: 'With its events, its log and its output, before its time is over.',
+      tags: ['jobs'],
+      params,
+      response: {
+        204: z.undefined().describe('The job is gone'),
+        ...errorResponses,
+        ...notFoundResponse,
+        ...problemResponse(409, 'The job has not ended yet: cancel it first'),
+        ...unavailableResponse,
+      },
+    },
+    handler: async ({ params: { id } }, reply) => {
+      await jobs.remove(id);
+      return await reply.code(204).send();
     },
   });
 }
