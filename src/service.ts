@@ -90,6 +90,7 @@ export async function startService({ config, env, version }: ServiceOptions): Pr
       capacity: config.MAX_CONCURRENCY,
       maxUnfinished: config.MAX_QUEUE_DEPTH,
       ttlMs: config.JOB_TTL_SECONDS * 1000,
+      followUpTtlMs: config.FOLLOW_UP_TTL_SECONDS * 1000,
     });
     await jobs.recover();
     const parts: Parts = { config, log, store, workspaces, runner, jobs };

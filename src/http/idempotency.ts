@@ -16,12 +16,12 @@ export function idempotencyOf(header: string | string[] | undefined, body: unkno
 }
 
 /**
- * JSON in which only the meaning counts: keys are sorted, and fields of the request that are null, as absent ones are, are left
- * out. So a field that a later version adds does not change the hash of a request that does not use it.
+ * JSON in which only the meaning counts: keys are sorted, and fields of the request that are null or false, as absent ones are,
+ * are left out. So a field that a later version adds does not change the hash of a request that does not use it.
  */
 function canonical(body: unknown): string {
   if (!isObject(body)) return sorted(body);
-  return object(Object.entries(body).filter(([, value]) => value !== null));
+  return object(Object.entries(body).filter(([, value]) => value !== null && value !== false));
 }
 
 function sorted(value: unknown): string {

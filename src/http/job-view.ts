@@ -32,6 +32,7 @@ export function jobItem(job: JobRecord): z.output<typeof JobItemSchema> {
     num_turns: report.numTurns,
     session_id: report.sessionId,
     changes: null,
+    followed_up: job.followUp === undefined ? null : job.followUp === 'done',
   };
 }
 

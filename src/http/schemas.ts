@@ -76,6 +76,10 @@ export const JobItemSchema = z.object({
   num_turns: z.int().nullable(),
   session_id: z.string().nullable(),
   changes: anyObject.nullable(),
+  followed_up: z
+    .boolean()
+    .nullable()
+    .describe('Null where no follow-up was asked for; false until the end was acknowledged'),
 });
 
 /** A job, whole. */

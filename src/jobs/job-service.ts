@@ -39,6 +39,8 @@ export interface JobServiceDeps {
   readonly maxUnfinished: number;
   /** How long a final job is kept. */
   readonly ttlMs: number;
+  /** How long at most one is kept whose follow-up is due. */
+  readonly followUpTtlMs?: number;
 }
 
 export interface JobStats {
@@ -68,6 +70,8 @@ export interface JobService {
   list(query: JobQuery): Promise<JobPage>;
   /** Queued: ended at once. Running: its process tree is being ended when this resolves. Final: `changed` is false. */
   cancel(id: string, reason: EndReason): Promise<{ readonly job: JobRecord; readonly changed: boolean }>;
+  /** The caller has taken the job's end: it need not be kept for that any longer. Idempotent. Throws `JobNotFinalError`. */
+  acknowledge(id: string): Promise<JobRecord>;
   /** Deletes a final job with all that was kept of it. Throws `JobNotFinalError` for another one. */
   remove(id: string): Promise<void>;
   /** The job's states and its agent's events, from the beginning, ended by `end`. Rejects with the signal's reason. */
@@ -120,7 +124,7 @@ export function createJobService(deps: JobServiceDeps): JobServiceControl {
     }
     if (isExpired(admission.job)) {
       // As good as gone, and its key with it.
-      await store.jobs.remove(admission.job.id);
+      await store.keeping.remove(admission.job.id);
       await runner.forget(admission.job.id);
       return await submit(wanted);
     }

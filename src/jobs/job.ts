@@ -61,6 +61,8 @@ export interface JobSpec {
   /** Counts the agent's run only: not the queue, not the clone. */
   readonly timeoutMs: number;
   readonly metadata: JsonObject | null;
+  /** Keep the job past its time until its caller has acknowledged its end. */
+  readonly followUp?: boolean;
 }
 
 /** What an agent left behind. Every field is null where the agent did not say. */
@@ -107,6 +109,8 @@ export interface JobRecord {
   readonly finishedAt: number | null;
   /** 1 = starts next; null once it is not queued. */
   readonly queuePosition: number | null;
+  /** Absent where nobody asked for a follow-up; `due` until the caller has acknowledged the end. */
+  readonly followUp?: 'due' | 'done';
   /** Null until the job is final. */
   readonly outcome: JobOutcome | null;
 }

@@ -1,4 +1,5 @@
 import type { Dispatcher } from './dispatcher.ts';
+import { defaultFollowUpTtlMs } from './job-access.ts';
 import type { JobService, JobServiceControl, JobServiceDeps } from './job-service.ts';
 import type { JobSignals } from './job-signals.ts';
 import type { JobPage } from './ports.ts';
@@ -40,7 +41,10 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
       await deps.workspaces.sweep();
       await runner.sweep(async (id) => (await store.jobs.get(id)) !== undefined);
       if (draining !== undefined) return;
-      stopRetention = startRetention({ store: store.jobs, runner, clock, log, ttlMs: deps.ttlMs });
+      stopRetention = startRetention({
+        ...{ store: store.jobs, runner, clock, log, ttlMs: deps.ttlMs },
+        followUpTtlMs: deps.followUpTtlMs ?? defaultFollowUpTtlMs,
+      });
       dispatcher.begin();
     },
     drain(drainMs) {

@@ -45,6 +45,14 @@ export interface JobQuery {
   readonly limit: number;
   /** Only jobs admitted before this one: the `seq` of the last item of the page before. */
   readonly beforeSeq: number | null;
+  readonly agent?: string;
+  /** A field of the first level of the metadata; with a value, only where it holds that scalar, written as text. */
+  readonly metadata?: { readonly name: string; readonly value: string | null };
+  /** From then on, and before then. */
+  readonly createdFrom?: number;
+  readonly createdBefore?: number;
+  /** Of the jobs whose follow-up was asked for: final and not yet acknowledged, or acknowledged. */
+  readonly followedUp?: boolean;
 }
 
 /** Newest first. Items come without output, stderr, result and text, and with at most 1,000 characters of each prompt. */
@@ -73,10 +81,19 @@ export interface JobStore {
   cancelQueued(id: JobId, outcome: JobOutcome, finishedAt: number): Promise<Cancellation | undefined>;
   get(id: JobId): Promise<JobRecord | undefined>;
   list(query: JobQuery): Promise<JobPage>;
+  /**
+   * Deletes up to `limit` final jobs that finished before then, and names them; those whose follow-up is due only if they
+   * finished before `dueBefore` too. Queued and running ones are never touched.
+   */
+  evict(finishedBefore: number, limit: number, dueBefore?: number): Promise<readonly JobId[]>;
+}
+
+/** What callers say about jobs that have ended. */
+export interface JobKeeping {
   /** Deletes a job if it is final. False if it is not; undefined if there is none. */
   remove(id: JobId): Promise<boolean | undefined>;
-  /** Deletes up to `limit` final jobs that finished before then, and names them. Queued and running ones are never touched. */
-  evict(finishedBefore: number, limit: number): Promise<readonly JobId[]>;
+  /** The follow-up of a final job is done, if it was due. Answers the job as it is then; undefined if there is none. */
+  acknowledge(id: JobId, now: number): Promise<JobRecord | undefined>;
 }
 
 /** Who runs what. The embedded store has one member; a shared one will have several. */
@@ -93,6 +110,7 @@ export interface Membership {
 /** What an adapter's factory returns. */
 export interface Store {
   readonly jobs: JobStore;
+  readonly keeping: JobKeeping;
   readonly membership: Membership;
   /** Resolves when a transaction went through just now; rejects with `UnavailableError` otherwise. */
   ready(): Promise<void>;

@@ -15,6 +15,10 @@ export function createSqliteStore({ file, log }: { readonly file: string; readon
   const channel = createWorkerChannel({ program, input: { file, incarnation }, log });
   return {
     jobs: createJobs(channel, incarnation),
+    keeping: {
+      remove: (id) => channel.call('remove', id),
+      acknowledge: (id, now) => channel.call('acknowledge', { id, now }),
+    },
     membership: createMembership(channel),
     ready: async () => {
       await channel.opened();
@@ -37,7 +41,8 @@ function createJobs(channel: WorkerChannel, incarnation: string): JobStore {
       if ('outcome' in admitted) return admitted;
       // What the row says, without having it copied back.
       const untouched = { status: 'queued', attempt: 0, startedAt: null, finishedAt: null, outcome: null } as const;
-      return { outcome: 'admitted', job: { ...job, ...admitted, ...untouched } };
+      const followUp = job.spec.followUp === true ? ({ followUp: 'due' } as const) : {};
+      return { outcome: 'admitted', job: { ...job, ...admitted, ...followUp, ...untouched } };
     },
     claim: async (freeSlots, startedAt) => {
       const jobs = await channel.call('claim', { freeSlots, startedAt });
@@ -52,8 +57,8 @@ function createJobs(channel: WorkerChannel, incarnation: string): JobStore {
     cancelQueued: (id, outcome, finishedAt) => channel.call('cancelQueued', { id, outcome, finishedAt }),
     get: (id) => channel.call('get', id),
     list: (query) => channel.call('list', query),
-    remove: (id) => channel.call('remove', id),
-    evict: (finishedBefore, limit) => channel.call('evict', { finishedBefore, limit }),
+    evict: (finishedBefore, limit, dueBefore = finishedBefore) =>
+      channel.call('evict', { finishedBefore, limit, dueBefore: Math.min(dueBefore, finishedBefore) }),
   };
 }
 

@@ -27,7 +27,11 @@ export interface Calls {
   list: { input: JobQuery; output: JobPage };
   /** False if the job is not final, undefined if there is none. */
   remove: { input: JobId; output: boolean | undefined };
-  evict: { input: { readonly finishedBefore: number; readonly limit: number }; output: readonly JobId[] };
+  evict: {
+    input: { readonly finishedBefore: number; readonly limit: number; readonly dueBefore: number };
+    output: readonly JobId[];
+  };
+  acknowledge: { input: { readonly id: JobId; readonly now: number }; output: JobRecord | undefined };
   recover: { input: { readonly now: number }; output: readonly JobId[] };
   /** Writes something of no meaning, so that its answer proves a commit. */
   probe: { input: null; output: null };

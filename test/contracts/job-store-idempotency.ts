@@ -56,7 +56,7 @@ export function describeIdempotency(fixture: { readonly store: () => Store; reop
       const second = await submit({ idempotency: { ...key, hash: 'hash-2' } });
       expect(second.outcome).toBe('admitted');
       await store().jobs.finish(await claimOne(store()), completed(), 3_000);
-      expect(await store().jobs.remove(jobOf(second).id)).toBe(true);
+      expect(await store().keeping.remove(jobOf(second).id)).toBe(true);
       expect((await submit()).outcome).toBe('admitted');
     });
 
@@ -70,14 +70,14 @@ export function describeIdempotency(fixture: { readonly store: () => Store; reop
   describe('remove', () => {
     test('takes a final job, and no other', async () => {
       const { id } = await submitTo(store());
-      expect(await store().jobs.remove(id)).toBe(false);
+      expect(await store().keeping.remove(id)).toBe(false);
       const claim = await claimOne(store());
-      expect(await store().jobs.remove(id)).toBe(false);
+      expect(await store().keeping.remove(id)).toBe(false);
       await store().jobs.finish(claim, completed({ result: 'text' }), 3_000);
-      expect(await store().jobs.remove(id)).toBe(true);
+      expect(await store().keeping.remove(id)).toBe(true);
       expect(await store().jobs.get(id)).toBeUndefined();
-      expect(await store().jobs.remove(id)).toBeUndefined();
-      expect(await store().jobs.remove(createJobId())).toBeUndefined();
+      expect(await store().keeping.remove(id)).toBeUndefined();
+      expect(await store().keeping.remove(createJobId())).toBeUndefined();
       expect(store().membership.counts()).toEqual({ queued: 0, running: 0 });
     });
   });

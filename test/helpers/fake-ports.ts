@@ -88,10 +88,6 @@ export function createFakeStore(): Store {
       const page = found.slice(0, limit).map(shown);
       return { jobs: page, nextBeforeSeq: found.length > limit ? (page.at(-1)?.seq ?? null) : null };
     },
-    async remove(id) {
-      const row = rows.get(id);
-      return row === undefined ? undefined : isFinal(row.status) && rows.delete(id);
-    },
     async evict(finishedBefore, limit) {
       const old = all().filter((job) => job.finishedAt !== null && job.finishedAt < finishedBefore);
       const ids = old.slice(0, limit).map((job) => job.id);
@@ -101,6 +97,16 @@ export function createFakeStore(): Store {
   };
   return {
     jobs,
+    keeping: {
+      async remove(id) {
+        const row = rows.get(id);
+        return row === undefined ? undefined : isFinal(row.status) && rows.delete(id);
+      },
+      async acknowledge(id) {
+        const row = rows.get(id);
+        return row === undefined || row.followUp === undefined ? row : put({ ...row, followUp: 'done' });
+      },
+    },
     membership: {
       recover: async () => [],
       counts: () => ({ queued: queued().length, running: unfinished().length - queued().length }),

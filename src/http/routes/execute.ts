@@ -86,6 +86,7 @@ function executeSpec(body: z.output<ReturnType<typeof executeSchema>>): JobSpec 
     maxBudgetUsd: body.max_budget_usd,
     timeoutMs: body.timeout_seconds * 1000,
     metadata: body.metadata,
+    ...(body.follow_up && { followUp: true }),
   };
 }
 
@@ -109,6 +110,10 @@ function executeSchema(maxPromptBytes: number) {
       .lte(maxTimeoutSeconds)
       .default(defaultTimeoutSeconds)
       .describe('Counts the run only: not the queue, not the clone'),
+    follow_up: z
+      .boolean()
+      .default(false)
+      .describe('Keep the job until its end was acknowledged by `POST /jobs/:id/ack`'),
     metadata: MetadataSchema.nullable().default(null).describe('Given back unchanged; at most 16 KiB and 32 levels'),
   });
 }
