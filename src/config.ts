@@ -95,6 +95,11 @@ export const ConfigSchema = z
     JOB_TTL_SECONDS: integer(1, 31_536_000)
       .prefault('3600')
       .describe('How long a final job, its log and its output are kept'),
+    FOLLOW_UP_TTL_SECONDS: integer(1, 31_536_000)
+      .prefault('604800')
+      .describe(
+        'How long at most a final job is kept whose caller asked for a follow-up and has not acknowledged it; a week',
+      ),
     FETCH_DEBOUNCE_SECONDS: integer(0, maxSeconds)
       .prefault('15')
       .describe('A burst of jobs shares one fetch of the base'),

@@ -1,8 +1,10 @@
 import { access, constants, mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { createAgentRunner } from './agents/agent-runner.ts';
+import { type AgentRunnerOptions, createAgentRunner } from './agents/agent-runner.ts';
 import { providers } from './agents/registry.ts';
+import { createRunLog } from './agents/run-log.ts';
+import { createRunRecorder } from './agents/run-recorder.ts';
 import { type Config, ConfigError } from './config.ts';
 import { AccessTokenError, type AccessTokens, findAccessTokens } from './http/access-tokens.ts';
 import { type App, createApp } from './http/app.ts';
@@ -11,7 +13,6 @@ import { createReadiness } from './http/readiness.ts';
 import { createJobService, type JobServiceControl } from './jobs/job-service.ts';
 import type { AgentRunner, Clock, Store } from './jobs/ports.ts';
 import { chooseContainment } from './process/choose-containment.ts';
-import type { Containment } from './process/containment.ts';
 import { createMemoryQueue } from './queue/memory-queue.ts';
 import { createSqliteStore } from './store/sqlite-store.ts';
 import { createLogger, type Logger } from './telemetry/logger.ts';
@@ -80,15 +81,19 @@ export async function startService({ config, env, version }: ServiceOptions): Pr
     const workspaces = createWorkspaces(config, dataDir, env, log);
     const { containment, weakness } = await chooseContainment();
     if (weakness !== null) log.warn({ reason: weakness }, 'weak containment');
-    const runner = createRunner(config, dataDir, env, log, containment);
+    const runsDir = join(dataDir, 'runs');
+    const recorder = createRunRecorder({ runsDir, log });
+    const runner = createRunner(config, { runsDir, recorder, containment }, env, log);
     const metrics = createMetrics({ version, stats: () => jobs.stats() });
     const jobs = createJobService({
       ...{ store, workspaces, runner, clock, log },
+      runLog: createRunLog({ runsDir, recorder, providers }),
       queue: createMemoryQueue(config.MAX_CONCURRENCY),
       onFinished: (job) => metrics.finished(job),
       capacity: config.MAX_CONCURRENCY,
       maxUnfinished: config.MAX_QUEUE_DEPTH,
       ttlMs: config.JOB_TTL_SECONDS * 1000,
+      followUpTtlMs: config.FOLLOW_UP_TTL_SECONDS * 1000,
     });
     await jobs.recover();
     const parts: Parts = { config, log, store, workspaces, runner, jobs };
@@ -161,13 +166,12 @@ function createWorkspaces(config: Config, dataDir: string, env: ServiceOptions['
 
 function createRunner(
   config: Config,
-  dataDir: string,
+  runs: Pick<AgentRunnerOptions, 'runsDir' | 'recorder' | 'containment'>,
   env: ServiceOptions['env'],
   log: Logger,
-  containment: Containment,
 ): AgentRunner {
   return createAgentRunner({
-    runsDir: join(dataDir, 'runs'),
+    ...runs,
     providers,
     bin: { claude: config.CLAUDE_BIN },
     sourceEnv: env,
@@ -175,7 +179,6 @@ function createRunner(
     graceMs: config.KILL_GRACE_SECONDS * 1000,
     maxOutputBytes: config.MAX_OUTPUT_BYTES,
     idleMs: config.IDLE_TIMEOUT_SECONDS * 1000,
-    containment,
     log,
     clock,
   });

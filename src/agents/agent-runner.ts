@@ -15,10 +15,13 @@ import { findExecutable } from './executable.ts';
 import { watchLingering } from './lingering.ts';
 import type { AgentOutput, AgentProvider } from './provider.ts';
 import { createRunDirectories, type RunDirectories, type RunPaths } from './run-directory.ts';
+import type { Recording, RunRecorder } from './run-recorder.ts';
 
 export interface AgentRunnerOptions {
   /** Holds one directory per run, with its log, until it is forgotten. Made, for the service alone, where it is absent. */
   readonly runsDir: string;
+  /** Told of each run, so that its log can be read by others: made for the same directory. */
+  readonly recorder: RunRecorder;
   readonly providers: Readonly<Record<string, AgentProvider>>;
   /** Each provider's program: a name on PATH, or a path. */
   readonly bin: Readonly<Record<string, string>>;
@@ -72,14 +75,16 @@ export function createAgentRunner(options: AgentRunnerOptions): AgentRunner {
       if (provider === undefined) return notStarted('No agent CLI of this name is known');
       const live: LiveRun = { provider, stdoutFile: directories.paths(run.id).stdout, ended: false };
       running.set(run.id, live);
+      const recording = options.recorder.begin(run.id);
       try {
-        return await runAgent(runtime, live, run, signal);
+        return await runAgent(runtime, live, run, recording, signal);
       } catch (error) {
         log.error({ job_id: run.id, err: error }, 'agent could not be run');
         return notStarted('The agent could not be run');
       } finally {
         live.ended = true;
         running.delete(run.id);
+        await recording.end();
         await directories.release(run.id);
       }
     },
@@ -107,11 +112,18 @@ export function createAgentRunner(options: AgentRunnerOptions): AgentRunner {
   };
 }
 
-async function runAgent(runtime: Runtime, live: LiveRun, run: AgentRun, signal: AbortSignal): Promise<JobOutcome> {
+async function runAgent(
+  runtime: Runtime,
+  live: LiveRun,
+  run: AgentRun,
+  recording: Recording,
+  signal: AbortSignal,
+): Promise<JobOutcome> {
   const { directories, log } = runtime;
   const { id, spec } = run;
   const { provider } = live;
   const paths = await directories.create(id, provider.stdin(spec), spec.systemPrompt);
+  recording.start();
   const args = provider.args({ id, spec, paths, sessionId: randomUUID() });
   const env = environment(runtime, provider, id, paths);
   const file = await findExecutable(binOf(runtime, provider), env['PATH']);

@@ -1,3 +1,4 @@
+import { claudeEvents } from './claude-events.ts';
 import { createClaudeReader } from './claude-reader.ts';
 import { readClaudeResult } from './claude-result.ts';
 import type { AgentProvider, AgentVariables, Invocation } from './provider.ts';
@@ -23,6 +24,7 @@ export const claude: AgentProvider = {
     resultNeedle: Buffer.from('"result"'),
     readResult: readClaudeResult,
   },
+  events: claudeEvents,
 };
 
 function claudeArgs({ id, spec, paths, sessionId }: Invocation): readonly string[] {

@@ -1,5 +1,6 @@
 import type { AgentReport, JobReason, JobSpec } from '../jobs/job.ts';
 import type { AgentEvent } from '../jobs/ports.ts';
+import type { AgentLine } from '../jobs/run-log.ts';
 import type { RunPaths } from './run-directory.ts';
 
 /** One kind of agent CLI: data and pure functions, so that a new one is one file and one line in the registry. */
@@ -15,6 +16,8 @@ export interface AgentProvider {
   args(invocation: Invocation): readonly string[];
   variables(paths: RunPaths): AgentVariables;
   readonly output: AgentOutput;
+  /** Absent: every line becomes an event without parts. */
+  readonly events?: EventFormat;
 }
 
 export interface Invocation {
@@ -42,6 +45,18 @@ export interface AgentOutput {
   readonly resultNeedle: Buffer;
   /** Null if the line is not the CLI's result object. */
   readResult(line: Buffer): AgentResult | null;
+}
+
+/**
+ * How the CLI's lines become the events of a job. Pure functions of one line, for the numbers of events are found anew from the
+ * log at each reading. Never throw: agents print anything.
+ */
+export interface EventFormat {
+  /** True for a piece of what a later line says as a whole: such lines are not kept as events. */
+  isDelta(line: Buffer): boolean;
+  /** The text of such a piece, if it is a piece of the agent's own answer. */
+  delta(line: Buffer): string | null;
+  read(line: Buffer): AgentLine;
 }
 
 /** Reads one run's lines in their order; where none had text, its result comes last. Never throws: agents print anything. */

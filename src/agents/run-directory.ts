@@ -17,6 +17,8 @@ export interface RunPaths {
   readonly record: string;
   /** How the supervisor's program ended: there, and whole, once it has. */
   readonly exit: string;
+  /** In what order the two are read: see `run-recorder.ts`. */
+  readonly order: string;
   /** Where the agent keeps its own files; gone when the run is over. */
   readonly config: string;
   readonly tmp: string;
@@ -61,7 +63,7 @@ export function createRunDirectories(runsDir: string, log: Log): RunDirectories 
       log.warn({ err: error, paths }, 'a directory could not be moved away; the next start tries again');
     }
   };
-  const paths = (name: string): RunPaths => pathsOf(join(root, name));
+  const paths = (name: string): RunPaths => runPaths(root, name);
 
   return {
     paths,
@@ -121,8 +123,10 @@ function createRemover(log: Log): (path: string) => void {
   };
 }
 
-function pathsOf(directory: string): RunPaths {
-  const file = (name: string): string => join(directory, name);
+/** Where the files of a run are, whether or not they are there. `runsDir` is absolute, or the agent could not use them. */
+export function runPaths(runsDir: string, name: string): RunPaths {
+  const directory = join(runsDir, name);
+  const file = (base: string): string => join(directory, base);
   return {
     directory,
     prompt: file('prompt'),
@@ -131,6 +135,7 @@ function pathsOf(directory: string): RunPaths {
     stderr: file('stderr.log'),
     record: file('supervisor.json'),
     exit: file('exit.json'),
+    order: file('order'),
     config: file('config'),
     tmp: file('tmp'),
   };

@@ -24,8 +24,10 @@ import { useProcessingTime } from './openai/processing-time.ts';
 import { useRequestFraming } from './request-framing.ts';
 import { requestId } from './request-id.ts';
 import { docsRoutes, useOpenApi } from './routes/docs.ts';
+import { eventRoutes } from './routes/events.ts';
 import { executeRoutes } from './routes/execute.ts';
 import { jobRoutes } from './routes/jobs.ts';
+import { logRoutes } from './routes/log.ts';
 import { metricsRoute } from './routes/metrics.ts';
 import { probeRoutes } from './routes/probes.ts';
 
@@ -41,6 +43,8 @@ export interface AppDeps {
   /** How the processes of a job are held together here. */
   readonly containment: ContainmentLevel;
   readonly maxPromptBytes: number;
+  /** Between two comments of a silent event stream; the default suits the proxies that are known. */
+  readonly eventCommentMs?: number;
   readonly openai: OpenAiSettings;
   /** How slow a client may be. */
   readonly timeouts?: ServerTimeouts;
@@ -127,6 +131,8 @@ export async function createApp(deps: AppDeps): Promise<App> {
   metricsRoute(routes, deps);
   executeRoutes(routes, deps);
   jobRoutes(routes, deps);
+  eventRoutes(routes, deps);
+  logRoutes(routes, deps);
   chatRoutes(routes, deps);
   modelRoutes(routes, deps);
   docsRoutes(routes);

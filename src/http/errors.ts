@@ -1,7 +1,14 @@
 import { STATUS_CODES } from 'node:http';
 import type { FastifyError } from 'fastify';
 import type { z } from 'zod';
-import { JobNotFoundError, QueueFullError, RequestRefused, UnavailableError } from '../jobs/errors.ts';
+import {
+  IdempotencyConflictError,
+  JobNotFinalError,
+  JobNotFoundError,
+  QueueFullError,
+  RequestRefused,
+  UnavailableError,
+} from '../jobs/errors.ts';
 
 /** The only table from a code to an HTTP status. Codes are stable: callers branch on them. */
 export const statusOf = {
@@ -15,6 +22,9 @@ export const statusOf = {
   not_found: 404,
   method_not_allowed: 405,
   job_not_found: 404,
+  range_not_satisfiable: 416,
+  idempotency_conflict: 422,
+  job_not_final: 409,
   queue_full: 429,
   unavailable: 503,
   internal: 500,
@@ -69,6 +79,8 @@ export function problemOf(error: unknown): Problem {
   if (error instanceof QueueFullError) {
     return { code: 'queue_full', detail: 'Queue full', headers: { 'retry-after': retryAfterSeconds } };
   }
+  if (error instanceof IdempotencyConflictError || error instanceof JobNotFinalError)
+    return { code: error.code, detail: error.message };
   if (error instanceof JobNotFoundError) return { code: 'job_not_found', detail: 'Job not found' };
   if (error instanceof UnavailableError || error instanceof RequestRefused) {
     return { code: 'unavailable', detail: error.message, headers: { 'retry-after': retryAfterSeconds } };

@@ -34,6 +34,7 @@ export function jobItem(job: JobRecord): z.output<typeof JobItemSchema> {
     session_id: report.sessionId,
     changes: null,
     containment: containmentView(report.containment),
+    followed_up: job.followUp === undefined ? null : job.followUp === 'done',
   };
 }
 
@@ -43,6 +44,7 @@ function containmentView(containment: JobContainment | null) {
   return { level, killed, survivors, peak_rss_bytes: peakRssBytes, cpu_seconds: cpuSeconds };
 }
 
-function time(epochMs: number): string {
+/** An epoch time as the API writes it. */
+export function time(epochMs: number): string {
   return new Date(epochMs).toISOString();
 }

@@ -21,6 +21,11 @@ export const ErrorSchema = z
 
 const problem = { content: { 'application/problem+json': { schema: ErrorSchema } } };
 
+/** One more refusal of a route. */
+export function problemResponse<Status extends number>(status: Status, description: string) {
+  return { [status]: { description, ...problem } } as Record<Status, { description: string } & typeof problem>;
+}
+
 /** What any authenticated route may answer. */
 export const errorResponses = {
   400: { description: 'The request is malformed; `errors` names the fields', ...problem },
@@ -83,6 +88,10 @@ export const JobItemSchema = z.object({
   session_id: z.string().nullable(),
   changes: anyObject.nullable(),
   containment: ContainmentSchema.nullable().describe('Null until an agent has run'),
+  followed_up: z
+    .boolean()
+    .nullable()
+    .describe('Null where no follow-up was asked for; false until the end was acknowledged'),
 });
 
 /** A job, whole. */

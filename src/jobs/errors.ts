@@ -14,6 +14,24 @@ export class QueueFullError extends RequestRefused {
   }
 }
 
+/** What was asked for can only be done to a job that has ended. */
+export class JobNotFinalError extends RequestRefused {
+  readonly code = 'job_not_final';
+  constructor() {
+    super('The job has not ended yet: cancel it first');
+    this.name = 'JobNotFinalError';
+  }
+}
+
+/** A key was used again for another request. */
+export class IdempotencyConflictError extends RequestRefused {
+  readonly code = 'idempotency_conflict';
+  constructor() {
+    super('The Idempotency-Key was used before with another request');
+    this.name = 'IdempotencyConflictError';
+  }
+}
+
 /** No such job, or no longer: ids are never told apart from expired ones. */
 export class JobNotFoundError extends RequestRefused {
   readonly code = 'job_not_found';

@@ -38,7 +38,7 @@ export async function* followJob(deps: FollowDeps, id: string, signal: AbortSign
 }
 
 /** A clone may take minutes: a reader who left must not be kept that long. */
-async function unlessAborted(wait: Promise<void>, signal: AbortSignal): Promise<void> {
+export async function unlessAborted(wait: Promise<void>, signal: AbortSignal): Promise<void> {
   const aborted = Promise.withResolvers<never>();
   const onAbort = (): void => aborted.reject(signal.reason);
   signal.throwIfAborted();

@@ -1,4 +1,4 @@
-import { JobNotFoundError } from './errors.ts';
+import { JobNotFinalError, JobNotFoundError } from './errors.ts';
 import { isFinal, isFinished, type JobRecord } from './job.ts';
 import { isJobId } from './job-id.ts';
 import type { JobService, JobServiceParts } from './job-service.ts';
@@ -11,12 +11,23 @@ interface JobAccessDeps extends JobServiceParts {
   readonly running: RunningJobs;
 }
 
+/** A week: whoever has not come for a result by then does not come. */
+export const defaultFollowUpTtlMs = 7 * 86_400_000;
+
 /** What callers do with jobs that are there. */
-export function createJobAccess(deps: JobAccessDeps): Pick<JobService, 'get' | 'wait' | 'list' | 'cancel'> {
+export function createJobAccess(deps: JobAccessDeps): Pick<
+  JobService,
+  'get' | 'wait' | 'list' | 'cancel' | 'remove' | 'acknowledge'
+> & {
+  isExpired(job: JobRecord): boolean;
+} {
   const { store, clock, signals, running, ttlMs } = deps;
 
   /** True from the moment that a job's time is over, also while its row still waits for removal. */
-  const isExpired = (job: JobRecord): boolean => job.finishedAt !== null && job.finishedAt + ttlMs <= clock.now();
+  const isExpired = (job: JobRecord): boolean => {
+    const keptMs = job.followUp === 'due' ? Math.max(ttlMs, deps.followUpTtlMs ?? defaultFollowUpTtlMs) : ttlMs;
+    return job.finishedAt !== null && job.finishedAt + keptMs <= clock.now();
+  };
 
   function found(job: JobRecord | undefined): JobRecord {
     if (job === undefined || isExpired(job)) throw new JobNotFoundError();
@@ -27,6 +38,21 @@ export function createJobAccess(deps: JobAccessDeps): Pick<JobService, 'get' | '
 
   return {
     get,
+    isExpired,
+    async remove(id) {
+      const job = await get(id);
+      const removed = await store.keeping.remove(job.id);
+      if (removed === undefined) throw new JobNotFoundError();
+      if (!removed) throw new JobNotFinalError();
+      await deps.runner.forget(job.id);
+    },
+    async acknowledge(id) {
+      if (!isFinal((await get(id)).status)) throw new JobNotFinalError();
+      // Not looked at for its time: acknowledged late, it is gone by the next sweep, and the caller has it now.
+      const job = isJobId(id) ? await store.keeping.acknowledge(id, clock.now()) : undefined;
+      if (job === undefined) throw new JobNotFoundError();
+      return job;
+    },
     async wait(id, timeoutMs, signal) {
       if (!isJobId(id)) throw new JobNotFoundError();
       const until = (job: JobRecord): boolean => isFinal(job.status);

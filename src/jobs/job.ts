@@ -64,6 +64,8 @@ export interface JobSpec {
   /** How long the agent may print nothing. 0: as long as it likes; null or absent: what the service is set to. */
   readonly idleTimeoutMs?: number | null;
   readonly metadata: JsonObject | null;
+  /** Keep the job past its time until its caller has acknowledged its end. */
+  readonly followUp?: boolean;
 }
 
 /** How surely a job's processes are held together: only their process group, or every descendant. */
@@ -128,6 +130,8 @@ export interface JobRecord {
   readonly finishedAt: number | null;
   /** 1 = starts next; null once it is not queued. */
   readonly queuePosition: number | null;
+  /** Absent where nobody asked for a follow-up; `due` until the caller has acknowledged the end. */
+  readonly followUp?: 'due' | 'done';
   /** Null until the job is final. */
   readonly outcome: JobOutcome | null;
 }

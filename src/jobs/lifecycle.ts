@@ -1,4 +1,5 @@
 import type { Dispatcher } from './dispatcher.ts';
+import { defaultFollowUpTtlMs } from './job-access.ts';
 import type { JobService, JobServiceControl, JobServiceDeps } from './job-service.ts';
 import type { JobSignals } from './job-signals.ts';
 import type { JobPage } from './ports.ts';
@@ -42,7 +43,10 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
       await runner.sweep(async (id) => (await store.jobs.get(id)) !== undefined);
       await deps.workspaces.sweep();
       if (draining !== undefined) return;
-      stopRetention = startRetention({ store: store.jobs, runner, clock, log, ttlMs: deps.ttlMs });
+      stopRetention = startRetention({
+        ...{ store: store.jobs, runner, clock, log, ttlMs: deps.ttlMs },
+        followUpTtlMs: deps.followUpTtlMs ?? defaultFollowUpTtlMs,
+      });
       dispatcher.begin();
     },
     drain(drainMs) {

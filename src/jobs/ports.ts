@@ -6,9 +6,25 @@ export interface NewJob {
   readonly caller: string;
   readonly spec: JobSpec;
   readonly createdAt: number;
+  /** Absent: every submit is a new job. */
+  readonly idempotency?: Idempotency;
 }
 
-export type Admission = { readonly outcome: 'admitted'; readonly job: JobRecord } | { readonly outcome: 'queue_full' };
+/** How a caller's repeated submit is recognised. */
+export interface Idempotency {
+  /** Chosen by the caller; callers do not see each other's. */
+  readonly key: string;
+  /** Of what is submitted: the same key with another content is a mistake. */
+  readonly hash: string;
+}
+
+export type Admission =
+  | { readonly outcome: 'admitted'; readonly job: JobRecord }
+  /** The job that the same caller submitted with the same key and content, as it is now. Nothing was written. */
+  | { readonly outcome: 'replayed'; readonly job: JobRecord }
+  /** That job, but it was submitted with another content. Nothing was written. */
+  | { readonly outcome: 'idempotency_conflict'; readonly job: JobRecord }
+  | { readonly outcome: 'queue_full' };
 
 export interface Cancellation {
   readonly job: JobRecord;
@@ -29,6 +45,14 @@ export interface JobQuery {
   readonly limit: number;
   /** Only jobs admitted before this one: the `seq` of the last item of the page before. */
   readonly beforeSeq: number | null;
+  readonly agent?: string;
+  /** A field of the first level of the metadata; with a value, only where it holds that scalar, written as text. */
+  readonly metadata?: { readonly name: string; readonly value: string | null };
+  /** From then on, and before then. */
+  readonly createdFrom?: number;
+  readonly createdBefore?: number;
+  /** Of the jobs whose follow-up was asked for: final and not yet acknowledged, or acknowledged. */
+  readonly followedUp?: boolean;
 }
 
 /** Newest first. Items come without output, stderr, result and text, and with at most 1,000 characters of each prompt. */
@@ -44,7 +68,10 @@ export interface JobPage {
  * resolves after a write means that the write survives a loss of power.
  */
 export interface JobStore {
-  /** Admits the job if fewer than `maxUnfinished` are queued or running, exactly, however many arrive at once. */
+  /**
+   * Admits the job if fewer than `maxUnfinished` are queued or running, exactly, however many arrive at once. Of those with the
+   * same caller and idempotency key the first is admitted; the others get that job, also when the queue is full.
+   */
   submit(job: NewJob, limits: { readonly maxUnfinished: number }): Promise<Admission>;
   /** Takes up to `freeSlots` of the oldest queued jobs to `running`, in the order of admission. */
   claim(freeSlots: number, startedAt: number): Promise<readonly Claim[]>;
@@ -54,8 +81,19 @@ export interface JobStore {
   cancelQueued(id: JobId, outcome: JobOutcome, finishedAt: number): Promise<Cancellation | undefined>;
   get(id: JobId): Promise<JobRecord | undefined>;
   list(query: JobQuery): Promise<JobPage>;
-  /** Deletes up to `limit` final jobs that finished before then, and names them. Queued and running ones are never touched. */
-  evict(finishedBefore: number, limit: number): Promise<readonly JobId[]>;
+  /**
+   * Deletes up to `limit` final jobs that finished before then, and names them; those whose follow-up is due only if they
+   * finished before `dueBefore` too. Queued and running ones are never touched.
+   */
+  evict(finishedBefore: number, limit: number, dueBefore?: number): Promise<readonly JobId[]>;
+}
+
+/** What callers say about jobs that have ended. */
+export interface JobKeeping {
+  /** Deletes a job if it is final. False if it is not; undefined if there is none. */
+  remove(id: JobId): Promise<boolean | undefined>;
+  /** The follow-up of a final job is done, if it was due. Answers the job as it is then; undefined if there is none. */
+  acknowledge(id: JobId, now: number): Promise<JobRecord | undefined>;
 }
 
 /** Who runs what. The embedded store has one member; a shared one will have several. */
@@ -72,6 +110,7 @@ export interface Membership {
 /** What an adapter's factory returns. */
 export interface Store {
   readonly jobs: JobStore;
+  readonly keeping: JobKeeping;
   readonly membership: Membership;
   /** Resolves when a transaction went through just now; rejects with `UnavailableError` otherwise. */
   ready(): Promise<void>;

@@ -12,6 +12,8 @@ export interface RetentionDeps {
   readonly clock: Clock;
   readonly log: Log;
   readonly ttlMs: number;
+  /** Of jobs whose follow-up is due. */
+  readonly followUpTtlMs: number;
 }
 
 /** Removes final jobs and their logs once they are older than their time to live. Returns the function that stops it. */
@@ -38,12 +40,10 @@ export function startRetention(deps: RetentionDeps): () => Promise<void> {
   };
 }
 
-async function evictExpired(
-  { store, runner, clock, log, ttlMs }: RetentionDeps,
-  isStopped: () => boolean,
-): Promise<void> {
+async function evictExpired(deps: RetentionDeps, isStopped: () => boolean): Promise<void> {
+  const { store, runner, clock, log, ttlMs, followUpTtlMs } = deps;
   for (let full = true; full && !isStopped(); ) {
-    const ids = await store.evict(clock.now() - ttlMs, batch);
+    const ids = await store.evict(clock.now() - ttlMs, batch, clock.now() - followUpTtlMs);
     for (const id of ids) {
       await runner.forget(id).catch((error: unknown) => {
         log.warn({ err: error, job_id: id }, 'a log could not be removed; the next start does it');

@@ -1,6 +1,7 @@
-import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, readSync } from 'node:fs';
 import { setImmediate as nextTurn, setTimeout as wait } from 'node:timers/promises';
 import { createLineSplitter } from './lines.ts';
+import { openOwnFile } from './own-file.ts';
 
 export interface TailOptions {
   /** Only lines that hold one of these are wanted; absent = all. */
@@ -49,22 +50,9 @@ export async function* tailLines(
 async function openWhenThere(path: string, ended: () => boolean, signal: AbortSignal): Promise<number | null> {
   while (!signal.aborted) {
     const last = ended();
-    const fd = openFile(path);
+    const fd = openOwnFile(path);
     if (fd !== null || last) return fd;
     await wait(pollMs);
-  }
-  return null;
-}
-
-/** Null if there is no such file for us. A link, or a FIFO, on which opening would block the whole process, is none. */
-function openFile(path: string): number | null {
-  try {
-    const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-    if (fstatSync(fd).isFile()) return fd;
-    closeSync(fd);
-  } catch (error) {
-    const code = error instanceof Error && 'code' in error ? error.code : null;
-    if (code !== 'ENOENT' && code !== 'EACCES' && code !== 'ELOOP' && code !== 'ENXIO') throw error;
   }
   return null;
 }

@@ -1,6 +1,9 @@
-import type { DatabaseSync, SQLInputValue } from 'node:sqlite';
+import type { DatabaseSync } from 'node:sqlite';
 import { type JobId, type JobOutcome, type JobRecord, outcomeWithoutAgent } from '../jobs/job.ts';
 import type { JobPage, JobQuery } from '../jobs/ports.ts';
+import { createIdempotencyKeys } from './idempotency.ts';
+import { createMetadataIndex } from './job-metadata.ts';
+import { createPages } from './job-pages.ts';
 import { asJobRow, type Encoded, encodeReport, encodeSpec, type JobRow, toRecord } from './job-rows.ts';
 import type { Calls, Counts, Request } from './store-protocol.ts';
 
@@ -18,7 +21,7 @@ type Operations = { readonly [K in keyof Calls]: (input: Calls[K]['input']) => C
 export type Execute = <K extends keyof Calls>(request: Request<K>) => Calls[K]['output'];
 
 const columns =
-  'j.seq, j.id, j.caller, j.status, j.attempt, j.created_at, j.started_at, j.finished_at, j.reason, j.error';
+  'j.seq, j.id, j.caller, j.status, j.attempt, j.created_at, j.started_at, j.finished_at, j.reason, j.error, j.due, j.acked_at';
 const selectWhole = `SELECT ${columns}, coalesce(s.spec, j.spec) AS spec, coalesce(r.report, j.report) AS report
   FROM jobs j LEFT JOIN long_specs s ON s.seq = j.seq LEFT JOIN long_reports r ON r.seq = j.seq`;
 const setFinal = 'SET status = :status, finished_at = :finishedAt, reason = :reason, error = :error, report = :report';
@@ -34,8 +37,9 @@ export function createJobOperations(db: DatabaseSync, tally: Tally, incarnation:
   const writing = createWriting(db, tally);
   const reading = createReading(db, tally);
   const operations: Operations = {
+    ...createAdmission(db, tally, writing, reading),
     ...createTransitions(db, tally, incarnation, writing, reading),
-    ...createUpkeep(db, tally, incarnation),
+    ...createUpkeep(db, tally, incarnation, reading),
     get: (id) => reading.byId(id),
     list: reading.list,
   };
@@ -58,10 +62,34 @@ function createWriting(db: DatabaseSync, tally: Tally) {
   };
 }
 
-function createTransitions(db: DatabaseSync, tally: Tally, incarnation: string, writing: Writing, reading: Reading) {
+function createAdmission(db: DatabaseSync, tally: Tally, writing: Writing, reading: Reading) {
+  const keys = createIdempotencyKeys(db);
+  const indexMetadata = createMetadataIndex(db);
   const insert = db.prepare(
-    `INSERT INTO jobs (id, caller, kind, status, created_at, spec) VALUES (?, ?, ?, 'queued', ?, ?)`,
+    `INSERT INTO jobs (id, caller, kind, status, created_at, due, spec) VALUES (?, ?, ?, 'queued', ?, ?, ?)`,
   );
+
+  return {
+    submit: ({ job, maxUnfinished }) => {
+      const first = keys.first(job.caller, job.idempotency);
+      if (first !== null) {
+        return { outcome: first.isSame ? 'replayed' : 'idempotency_conflict', job: reading.bySeq(first.seq) };
+      }
+      if (tally.queued + tally.running >= maxUnfinished) return null;
+      const spec = encodeSpec(job.spec);
+      const due = job.spec.followUp === true ? 1 : 0;
+      const row = insert.run(job.id, job.caller, job.spec.kind, job.createdAt, due, spec.short);
+      const seq = Number(row.lastInsertRowid);
+      indexMetadata(seq, job.spec.metadata);
+      writing.spec(seq, spec);
+      keys.keep(job.caller, job.idempotency, seq);
+      tally.queued += 1;
+      return { seq, queuePosition: tally.queued };
+    },
+  } satisfies Partial<Operations>;
+}
+
+function createTransitions(db: DatabaseSync, tally: Tally, incarnation: string, writing: Writing, reading: Reading) {
   const claimOldest = db.prepare(
     `UPDATE jobs SET status = 'running', attempt = attempt + 1, owner = ?, started_at = ?
      WHERE status = 'queued' AND seq = (SELECT min(seq) FROM jobs WHERE status = 'queued') RETURNING seq`,
@@ -73,14 +101,6 @@ function createTransitions(db: DatabaseSync, tally: Tally, incarnation: string, 
   const cancel = db.prepare(`UPDATE jobs ${setFinal} WHERE id = :id AND status = 'queued' RETURNING seq`);
 
   return {
-    submit: ({ job, maxUnfinished }) => {
-      if (tally.queued + tally.running >= maxUnfinished) return null;
-      const spec = encodeSpec(job.spec);
-      const seq = Number(insert.run(job.id, job.caller, job.spec.kind, job.createdAt, spec.short).lastInsertRowid);
-      writing.spec(seq, spec);
-      tally.queued += 1;
-      return { seq, queuePosition: tally.queued };
-    },
     claim: ({ freeSlots, startedAt }) => {
       const claimed: JobRecord[] = [];
       while (claimed.length < freeSlots) {
@@ -117,14 +137,23 @@ function finalValues({ status, reason, error }: JobOutcome, report: Encoded, fin
   return { status, finishedAt, reason, error, report: report.short };
 }
 
-function createUpkeep(db: DatabaseSync, tally: Tally, incarnation: string) {
+function createUpkeep(db: DatabaseSync, tally: Tally, incarnation: string, reading: Reading) {
   const loseRunning = db.prepare(
     `UPDATE jobs ${setFinal} WHERE status = 'running' AND owner <> :incarnation RETURNING id`,
   );
   const cancelChats = db.prepare(`UPDATE jobs ${setFinal} WHERE status = 'queued' AND kind = 'chat' RETURNING id`);
-  const evict = db.prepare(
-    `DELETE FROM jobs WHERE seq IN (SELECT seq FROM jobs WHERE finished_at < ? ORDER BY finished_at LIMIT ?) RETURNING id`,
+  const prepareEvict = (due: 0 | 1) =>
+    db.prepare(
+      `DELETE FROM jobs WHERE seq IN
+       (SELECT seq FROM jobs WHERE finished_at < ? AND due = ${due} ORDER BY finished_at LIMIT ?) RETURNING id`,
+    );
+  const evict = prepareEvict(0);
+  const evictDue = prepareEvict(1);
+  const acknowledge = db.prepare(
+    'UPDATE jobs SET due = 0, acked_at = ? WHERE id = ? AND due = 1 AND finished_at IS NOT NULL',
   );
+  const remove = db.prepare('DELETE FROM jobs WHERE id = ? AND finished_at IS NOT NULL');
+  const exists = db.prepare('SELECT 1 FROM jobs WHERE id = ?');
   const probe = db.prepare('UPDATE probe SET writes = writes + 1');
   const lost = outcomeWithoutAgent('lost', 'lost', 'The service stopped while the job was running.');
   const gone = outcomeWithoutAgent('cancelled', 'client_gone', 'The service was restarted before the job began.');
@@ -138,7 +167,15 @@ function createUpkeep(db: DatabaseSync, tally: Tally, incarnation: string) {
       tally.queued -= goneRows.length;
       return [...lostRows, ...goneRows].map((row) => asJobRow(row).id);
     },
-    evict: ({ finishedBefore, limit }) => evict.all(finishedBefore, limit).map((row) => asJobRow(row).id),
+    evict: ({ finishedBefore, limit, dueBefore }) => {
+      const rows = evict.all(finishedBefore, limit);
+      return [...rows, ...evictDue.all(dueBefore, limit - rows.length)].map((row) => asJobRow(row).id);
+    },
+    acknowledge: ({ id, now }) => {
+      acknowledge.run(now, id);
+      return reading.byId(id);
+    },
+    remove: (id) => Number(remove.run(id).changes) > 0 || (exists.get(id) === undefined ? undefined : false),
     probe: () => {
       probe.run();
       return null;
@@ -149,7 +186,7 @@ function createUpkeep(db: DatabaseSync, tally: Tally, incarnation: string) {
 function createReading(db: DatabaseSync, tally: Tally) {
   const byId = db.prepare(`${selectWhole} WHERE j.id = ?`);
   const bySeq = db.prepare(`${selectWhole} WHERE j.seq = ?`);
-  const pages = createPages(db);
+  const pages = createPages(db, columns);
   const countQueued = db.prepare(`SELECT count(*) AS n FROM jobs WHERE status = 'queued' AND seq > ? AND seq <= ?`);
   const queuedWithin = (after: number, upTo: number) => Number(countQueued.get(after, upTo)?.['n']);
 
@@ -182,21 +219,5 @@ function createReading(db: DatabaseSync, tally: Tally) {
       const jobs = many(rows.slice(0, query.limit));
       return { jobs, nextBeforeSeq: rows.length > query.limit ? (jobs.at(-1)?.seq ?? null) : null };
     },
-  };
-}
-
-/** One statement per pair of filters, so that each has its index. Reads one row more than asked: is there a next page? */
-function createPages(db: DatabaseSync) {
-  const prepare = (filter: string) =>
-    db.prepare(`SELECT ${columns}, j.spec, j.report FROM jobs j WHERE ${filter} j.seq < ? ORDER BY j.seq DESC LIMIT ?`);
-  const all = prepare('');
-  const ofStatus = prepare('j.status = ? AND');
-  const ofCaller = prepare('j.caller = ? AND');
-  const ofBoth = prepare('j.caller = ? AND j.status = ? AND');
-  return ({ status, caller, limit, beforeSeq }: JobQuery) => {
-    const page: readonly SQLInputValue[] = [beforeSeq ?? Number.MAX_SAFE_INTEGER, limit + 1];
-    if (caller !== null && status !== null) return ofBoth.all(caller, status, ...page);
-    if (caller !== null) return ofCaller.all(caller, ...page);
-    return status === null ? all.all(...page) : ofStatus.all(status, ...page);
   };
 }

@@ -13,6 +13,8 @@ export interface JobRow {
   readonly finished_at: number | null;
   readonly reason: JobReason | null;
   readonly error: string | null;
+  readonly due: number;
+  readonly acked_at: number | null;
   readonly spec: string;
   readonly report: string | null;
 }
@@ -34,6 +36,7 @@ export function toRecord(row: JobRow, queuePosition: number | null): JobRecord {
     startedAt: row.started_at,
     finishedAt: row.finished_at,
     queuePosition,
+    ...(row.due === 1 ? { followUp: 'due' } : row.acked_at === null ? {} : { followUp: 'done' }),
     outcome:
       row.report === null || row.reason === null
         ? null

@@ -15,6 +15,10 @@ export function createSqliteStore({ file, log }: { readonly file: string; readon
   const channel = createWorkerChannel({ program, input: { file, incarnation }, log });
   return {
     jobs: createJobs(channel, incarnation),
+    keeping: {
+      remove: (id) => channel.call('remove', id),
+      acknowledge: (id, now) => channel.call('acknowledge', { id, now }),
+    },
     membership: createMembership(channel),
     ready: async () => {
       await channel.opened();
@@ -26,13 +30,19 @@ export function createSqliteStore({ file, log }: { readonly file: string; readon
 
 function createJobs(channel: WorkerChannel, incarnation: string): JobStore {
   return {
-    submit: async (job, { maxUnfinished }) => {
+    submit: async ({ idempotency, ...job }, { maxUnfinished }) => {
       if (!channel.hasRoom()) throw new UnavailableError('The job store is too slow to take on more now');
-      const admitted = await channel.call('submit', { job, maxUnfinished }, sizeOfSpec(job.spec));
+      const admitted = await channel.call(
+        'submit',
+        { job: { ...job, ...(idempotency && { idempotency }) }, maxUnfinished },
+        sizeOfSpec(job.spec),
+      );
       if (admitted === null) return { outcome: 'queue_full' };
+      if ('outcome' in admitted) return admitted;
       // What the row says, without having it copied back.
       const untouched = { status: 'queued', attempt: 0, startedAt: null, finishedAt: null, outcome: null } as const;
-      return { outcome: 'admitted', job: { ...job, ...admitted, ...untouched } };
+      const followUp = job.spec.followUp === true ? ({ followUp: 'due' } as const) : {};
+      return { outcome: 'admitted', job: { ...job, ...admitted, ...followUp, ...untouched } };
     },
     claim: async (freeSlots, startedAt) => {
       const jobs = await channel.call('claim', { freeSlots, startedAt });
@@ -47,7 +57,8 @@ function createJobs(channel: WorkerChannel, incarnation: string): JobStore {
     cancelQueued: (id, outcome, finishedAt) => channel.call('cancelQueued', { id, outcome, finishedAt }),
     get: (id) => channel.call('get', id),
     list: (query) => channel.call('list', query),
-    evict: (finishedBefore, limit) => channel.call('evict', { finishedBefore, limit }),
+    evict: (finishedBefore, limit, dueBefore = finishedBefore) =>
+      channel.call('evict', { finishedBefore, limit, dueBefore: Math.min(dueBefore, finishedBefore) }),
   };
 }
 

@@ -5,8 +5,7 @@ import type { Cancellation, JobPage, JobQuery, NewJob } from '../jobs/ports.ts';
 export interface Calls {
   submit: {
     input: { readonly job: NewJob; readonly maxUnfinished: number };
-    /** Null when the queue is full. */
-    output: { readonly seq: number; readonly queuePosition: number } | null;
+    output: Submitted;
   };
   claim: { input: { readonly freeSlots: number; readonly startedAt: number }; output: readonly JobRecord[] };
   finish: {
@@ -26,11 +25,23 @@ export interface Calls {
   };
   get: { input: JobId; output: JobRecord | undefined };
   list: { input: JobQuery; output: JobPage };
-  evict: { input: { readonly finishedBefore: number; readonly limit: number }; output: readonly JobId[] };
+  /** False if the job is not final, undefined if there is none. */
+  remove: { input: JobId; output: boolean | undefined };
+  evict: {
+    input: { readonly finishedBefore: number; readonly limit: number; readonly dueBefore: number };
+    output: readonly JobId[];
+  };
+  acknowledge: { input: { readonly id: JobId; readonly now: number }; output: JobRecord | undefined };
   recover: { input: { readonly now: number }; output: readonly JobId[] };
   /** Writes something of no meaning, so that its answer proves a commit. */
   probe: { input: null; output: null };
 }
+
+/** Null when the queue is full. */
+type Submitted =
+  | { readonly seq: number; readonly queuePosition: number }
+  | { readonly outcome: 'replayed' | 'idempotency_conflict'; readonly job: JobRecord }
+  | null;
 
 export type Request<K extends keyof Calls = keyof Calls> = {
   [P in K]: { readonly op: P; readonly input: Calls[P]['input'] };

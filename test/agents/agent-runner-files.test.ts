@@ -21,7 +21,7 @@ describe('the files of a run', () => {
     const run = fixture.start('write: ../runs/left/by 1\nsay: hello');
     await run.outcome;
     const directory = join(fixture.runsDir, run.id);
-    expect((await readdir(directory)).sort()).toEqual(['prompt', 'stderr.log', 'stdout.log']);
+    expect((await readdir(directory)).sort()).toEqual(['order', 'prompt', 'stderr.log', 'stdout.log']);
     expect((await stat(directory)).mode & 0o777).toBe(0o700);
     expect((await stat(fixture.runsDir)).mode & 0o777).toBe(0o700);
     await fixture.runner.forget(run.id);
@@ -45,7 +45,12 @@ describe('the files of a run', () => {
       async () => (await readdir(fixture.runsDir)).sort(),
       (names) => names.join() === [known.id, 'notes.txt'].join(),
     );
-    expect((await readdir(join(fixture.runsDir, known.id))).sort()).toEqual(['prompt', 'stderr.log', 'stdout.log']);
+    expect((await readdir(join(fixture.runsDir, known.id))).sort()).toEqual([
+      'order',
+      'prompt',
+      'stderr.log',
+      'stdout.log',
+    ]);
     await later[Symbol.asyncDispose]();
   });
 

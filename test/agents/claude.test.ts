@@ -23,6 +23,7 @@ const paths = {
   stderr: '/runs/job_1/stderr.log',
   record: '/runs/job_1/supervisor.json',
   exit: '/runs/job_1/exit.json',
+  order: '/runs/job_1/order',
   config: '/runs/job_1/config',
   tmp: '/runs/job_1/tmp',
 };

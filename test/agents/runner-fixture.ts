@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type AgentRunnerOptions, createAgentRunner } from '../../src/agents/agent-runner.ts';
 import { providers } from '../../src/agents/registry.ts';
+import { createRunRecorder } from '../../src/agents/run-recorder.ts';
 import type { JobId, JobOutcome, JobSpec } from '../../src/jobs/job.ts';
 import { createJobId } from '../../src/jobs/job-id.ts';
 import type { AgentEvent, AgentRunner, EndReason, Log } from '../../src/jobs/ports.ts';
@@ -53,8 +54,10 @@ export async function createRunnerFixture(changed: Partial<AgentRunnerOptions> =
     complaints.push('err' in fields ? `${message}: ${String(fields.err)}` : message);
   };
   const log: Log = { debug: quiet, info: quiet, warn: complain, error: complain };
+  const recorder = createRunRecorder({ runsDir, log });
   const runner = createAgentRunner({
     runsDir,
+    recorder,
     providers,
     bin: { claude: fakeClaude },
     sourceEnv: { PATH: process.env['PATH'], HOME: dir, ANTHROPIC_API_KEY: 'dummy', API_BEARER_TOKEN: 'secret' },

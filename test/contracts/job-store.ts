@@ -2,7 +2,9 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createJobId } from '../../src/jobs/job-id.ts';
 import type { Store } from '../../src/jobs/ports.ts';
 import { cancelled, claimOne, completed, idsOf, type JobOverrides, newJob, roomy, submitTo } from './job-builders.ts';
+import { describeIdempotency } from './job-store-idempotency.ts';
 import { describeRecords } from './job-store-records.ts';
+import { describeSearch } from './job-store-search.ts';
 
 export interface StoreFixture {
   readonly store: Store;
@@ -181,12 +183,15 @@ export function describeJobStore(name: string, create: () => Promise<StoreFixtur
       });
     });
 
-    describeRecords({
+    const current = {
       store: () => store,
       reopen: async () => {
         store = await fixture.reopen();
         return store;
       },
-    });
+    };
+    describeIdempotency(current);
+    describeSearch(current);
+    describeRecords(current);
   });
 }

@@ -19,6 +19,7 @@ import type {
   WorkspaceManager,
 } from '../../src/jobs/ports.ts';
 import { endedOutcome } from '../../src/jobs/run-job.ts';
+import type { RunLog } from '../../src/jobs/run-log.ts';
 
 /** Stand-ins for the ports, in memory, for tests of what is in front of them. They keep the ports' promises for one process. */
 
@@ -28,6 +29,7 @@ export const silentLog: Log = { debug() {}, info() {}, warn() {}, error() {} };
 
 export function createFakeStore(): Store {
   const rows = new Map<string, JobRecord>();
+  const keys = new Map<string, { readonly id: JobId; readonly hash: string | undefined }>();
   const all = (): JobRecord[] => [...rows.values()];
   const unfinished = (): JobRecord[] => all().filter((job) => !isFinal(job.status));
   const queued = (): JobRecord[] => all().filter((job) => job.status === 'queued');
@@ -40,7 +42,14 @@ export function createFakeStore(): Store {
     return shown(job);
   };
   const jobs: JobStore = {
-    async submit(job, { maxUnfinished }) {
+    async submit({ idempotency, ...job }, { maxUnfinished }) {
+      const name = `${job.caller} ${idempotency?.key ?? job.id}`;
+      const first = keys.get(name);
+      const known = first === undefined ? undefined : rows.get(first.id);
+      if (known !== undefined) {
+        const outcome = first?.hash === idempotency?.hash ? 'replayed' : 'idempotency_conflict';
+        return { outcome, job: shown(known) };
+      }
       if (unfinished().length >= maxUnfinished) return { outcome: 'queue_full' };
       const row = {
         ...job,
@@ -50,6 +59,7 @@ export function createFakeStore(): Store {
         startedAt: null,
         finishedAt: null,
       };
+      keys.set(name, { id: job.id, hash: idempotency?.hash });
       return { outcome: 'admitted', job: put({ ...row, queuePosition: null, outcome: null }) };
     },
     async claim(freeSlots, startedAt) {
@@ -94,6 +104,16 @@ export function createFakeStore(): Store {
   };
   return {
     jobs,
+    keeping: {
+      async remove(id) {
+        const row = rows.get(id);
+        return row === undefined ? undefined : isFinal(row.status) && rows.delete(id);
+      },
+      async acknowledge(id) {
+        const row = rows.get(id);
+        return row === undefined || row.followUp === undefined ? row : put({ ...row, followUp: 'done' });
+      },
+    },
     membership: {
       async recover(now) {
         const lost = all().filter((job) => job.status === 'running');
@@ -260,3 +280,12 @@ function createEventLog(): EventLog {
     },
   };
 }
+
+/** Of runs that printed nothing. */
+export const emptyRunLog: RunLog = {
+  async *read() {
+    yield* [];
+    return 0;
+  },
+  open: async () => ({ size: 0, async *read() {}, async [Symbol.asyncDispose]() {} }),
+};

@@ -30,15 +30,19 @@ test('the document is OpenAPI 3.1 and holds exactly the routes that are there', 
       .filter((name) => !name.includes(' /v1/'))
       .sort(),
   ).toEqual([
+    'delete /jobs/{id}',
     'get /docs',
     'get /health',
     'get /jobs',
     'get /jobs/{id}',
+    'get /jobs/{id}/events',
+    'get /jobs/{id}/log',
     'get /livez',
     'get /metrics',
     'get /openapi.json',
     'get /readyz',
     'post /execute',
+    'post /jobs/{id}/ack',
     'post /jobs/{id}/cancel',
   ]);
 });

@@ -37,7 +37,15 @@ describe('a job', () => {
       },
       ...{ created_at: iso, started_at: null, finished_at: null, queue_position: 1 },
       ...{ exit_code: null, output: [], stderr: '', error: null, reason: null, result: null },
-      ...{ usage: null, cost_usd: null, num_turns: null, session_id: null, changes: null, containment: null },
+      ...{
+        usage: null,
+        cost_usd: null,
+        num_turns: null,
+        session_id: null,
+        changes: null,
+        containment: null,
+        followed_up: null,
+      },
     });
   });
 
@@ -56,6 +64,7 @@ describe('a job', () => {
         session_id: 'abc',
         changes: null,
         containment: null,
+        followed_up: null,
       },
     });
   });
@@ -109,7 +118,7 @@ describe('a job', () => {
     });
   });
 
-  test.each(['events', 'log', 'diff', 'cancel/', 'x'])('has no %s yet', async (what) => {
+  test.each(['diff', 'cancel/', 'x'])('has no %s yet', async (what) => {
     const { submit, get } = await createNativeApp();
     const response = await get(`/jobs/${await submit()}/${what}`);
     expect(response.statusCode).toBe(404);

@@ -4,7 +4,10 @@ import { createNativeApp, headers, problemOf } from './native-app.ts';
 const routes = [
   ['/execute', 'POST'],
   ['/jobs', 'GET, HEAD'],
-  ['/jobs/x', 'GET, HEAD'],
+  ['/jobs/x', 'DELETE, GET, HEAD'],
+  ['/jobs/x/ack', 'POST'],
+  ['/jobs/x/events', 'GET, HEAD'],
+  ['/jobs/x/log', 'GET, HEAD'],
   ['/jobs/x/cancel', 'POST'],
   ['/health', 'GET, HEAD'],
   ['/livez', 'GET, HEAD'],
@@ -24,8 +27,10 @@ describe.each(routes)('%s', (url, allow) => {
     const problem = method === 'HEAD' ? {} : problemOf(response);
     expect(problem).toMatchObject(method === 'HEAD' ? {} : { status: 405, code: 'method_not_allowed' });
   });
+});
 
-  test.runIf(allow.includes('HEAD'))('answers HEAD as GET, without the body', async () => {
+describe.each(routes.filter(([, allow]) => allow.includes('HEAD')))('%s', (url) => {
+  test('answers HEAD as GET, without the body', async () => {
     const { app, get } = await createNativeApp();
     const head = await app.inject({ method: 'HEAD', url, headers });
     const body = await get(url);

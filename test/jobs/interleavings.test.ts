@@ -17,7 +17,7 @@ import type { Store } from '../../src/jobs/ports.ts';
 import { createMemoryQueue } from '../../src/queue/memory-queue.ts';
 import { createSqliteStore } from '../../src/store/sqlite-store.ts';
 import { everything } from '../contracts/job-builders.ts';
-import { createFakeStore, createFakeWorkspaces, silentLog, systemClock } from '../helpers/fake-ports.ts';
+import { createFakeStore, createFakeWorkspaces, emptyRunLog, silentLog, systemClock } from '../helpers/fake-ports.ts';
 import { createHeldRuns, hourMs, settled, spec } from './jobs-fixture.ts';
 
 type Step =
@@ -80,6 +80,7 @@ async function carryOut({ capacity, maxUnfinished, steps }: Plan, store: Store) 
   const workspaces = createFakeWorkspaces();
   const service = createJobService({
     ...{ store, workspaces, runner: held.runner, clock: systemClock, log: silentLog, capacity, maxUnfinished },
+    runLog: emptyRunLog,
     queue: createMemoryQueue(capacity),
     onFinished: (job) => finished.push(job),
     ttlMs: hourMs,

@@ -34,7 +34,7 @@ function setUp({ jobs = () => ({}), forget = async () => {} }: Options = {}) {
   };
   const start = () => {
     const clock = { now: () => time.now };
-    const stop = startRetention({ store: store.jobs, runner, clock, log: silentLog, ttlMs });
+    const stop = startRetention({ store: store.jobs, runner, clock, log: silentLog, ttlMs, followUpTtlMs: 10 * ttlMs });
     onTestFinished(stop);
     return stop;
   };

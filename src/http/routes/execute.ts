@@ -1,8 +1,10 @@
 import { z } from 'zod';
-import type { JsonObject } from '../../jobs/job.ts';
+import { type JobSpec, type JsonObject, jobStatuses } from '../../jobs/job.ts';
 import type { AppDeps, TypedApp } from '../app.ts';
 import { InvalidRequestError } from '../errors.ts';
 import { exactField, keepExact } from '../exact-json.ts';
+import { idempotencyOf } from '../idempotency.ts';
+import { streamJobEvents } from '../job-event-stream.ts';
 import { jsonTextOf } from '../json-body.ts';
 import {
   admissionErrorResponses,
@@ -11,9 +13,11 @@ import {
   MetadataSchema,
   maxMetadataBytes,
   metadataTooLong,
+  problemResponse,
   safeNamePattern,
   unavailableResponse,
 } from '../schemas.ts';
+import { whenCut } from '../when-closed.ts';
 
 /** The most that one run may be allowed to spend, and what it may without a word: a runaway agent costs this much. */
 const maxBudgetUsd = 1000;
@@ -26,52 +30,76 @@ export const defaultCaller = 'default';
 
 const AcceptedSchema = z.object({
   job_id: z.string(),
-  status: z.literal('queued'),
+  status: z.enum(jobStatuses).describe('`queued`; of a repeated submit the state of its job'),
   queue_position: z.int().nullable(),
 });
 
 /** `POST /execute`: take a job, answer when it is durable. */
-export function executeRoutes(app: TypedApp, { jobs, metrics, maxPromptBytes }: AppDeps): void {
+export function executeRoutes(app: TypedApp, { jobs, metrics, maxPromptBytes, eventCommentMs }: AppDeps): void {
   app.route({
     method: 'POST',
     url: '/execute',
     schema: {
       summary: 'Submit a job',
+      description:
+        'Repeated with the same `Idempotency-Key` (1 to 255 visible ASCII characters) and content it answers with the first job, as long as that is kept.',
       tags: ['jobs'],
       body: executeSchema(maxPromptBytes),
       response: {
+        200: {
+          description:
+            'The Idempotency-Key was used before: its job. Or, with `Accept: text/event-stream`, the events of the job, which is durable',
+          content: { 'application/json': { schema: AcceptedSchema }, 'text/event-stream': { schema: z.string() } },
+        },
         202: AcceptedSchema.describe('The job is durable and waits for its turn'),
         ...errorResponses,
         ...bodyErrorResponses,
+        ...problemResponse(422, 'The Idempotency-Key was used before with another request'),
         ...admissionErrorResponses,
         ...unavailableResponse,
       },
     },
     handler: async (request, reply) => {
-      const { body } = request;
-      const job = await jobs.submit(
-        {
-          kind: 'execute',
-          provider: 'claude',
-          prompt: body.prompt,
-          systemPrompt: null,
-          agent: body.agent,
-          model: body.model,
-          effort: null,
-          maxBudgetUsd: body.max_budget_usd,
-          timeoutMs: body.timeout_seconds * 1000,
-          metadata: body.metadata && exactMetadata(body.metadata, jsonTextOf(request)),
-          idleTimeoutMs: body.idle_timeout_seconds === null ? null : body.idle_timeout_seconds * 1000,
-        },
-        defaultCaller,
-      );
-      metrics.accepted('execute');
-      return await reply
-        .code(202)
-        .header('location', `/jobs/${job.id}`)
-        .send({ job_id: job.id, status: 'queued', queue_position: job.queuePosition });
+      const { body, headers } = request;
+      const key = idempotencyOf(headers['idempotency-key'], body);
+      const spec = executeSpec(body, jsonTextOf(request));
+      const { job, replayed } =
+        key === undefined
+          ? { job: await jobs.submit(spec, defaultCaller), replayed: false }
+          : await jobs.submitOnce(spec, defaultCaller, key);
+      if (replayed) reply.header('idempotent-replayed', 'true');
+      else metrics.accepted('execute');
+      reply.header('location', `/jobs/${job.id}`);
+      if (wantsEvents(headers.accept)) {
+        const deps = { jobs, reply, signal: whenCut(reply.raw), commentMs: eventCommentMs };
+        return await streamJobEvents(deps, { id: job.id, after: 0, deltas: true });
+      }
+      const answer = { job_id: job.id, status: job.status, queue_position: job.queuePosition };
+      return await reply.code(replayed ? 200 : 202).send(answer);
     },
   });
+}
+
+/** `json`: the whole body as it came. */
+function executeSpec(body: z.output<ReturnType<typeof executeSchema>>, json: string): JobSpec {
+  return {
+    kind: 'execute',
+    provider: 'claude',
+    prompt: body.prompt,
+    systemPrompt: null,
+    agent: body.agent,
+    model: body.model,
+    effort: null,
+    maxBudgetUsd: body.max_budget_usd,
+    timeoutMs: body.timeout_seconds * 1000,
+    idleTimeoutMs: body.idle_timeout_seconds === null ? null : body.idle_timeout_seconds * 1000,
+    metadata: body.metadata && exactMetadata(body.metadata, json),
+    ...(body.follow_up && { followUp: true }),
+  };
+}
+
+function wantsEvents(accept: string | undefined): boolean {
+  return accept !== undefined && /(?:^|,)\s*text\/event-stream\s*(?:[;,]|$)/i.test(accept);
 }
 
 /** The metadata as the caller wrote it, numbers too: `json` is the whole body. */
@@ -106,6 +134,10 @@ function executeSchema(maxPromptBytes: number) {
       .nullable()
       .default(null)
       .describe('How long the agent may print nothing; 0: as long as it likes; null: what the service is set to'),
+    follow_up: z
+      .boolean()
+      .default(false)
+      .describe('Keep the job until its end was acknowledged by `POST /jobs/:id/ack`'),
     metadata: MetadataSchema.nullable().default(null).describe('Given back unchanged; at most 16 KiB and 32 levels'),
   });
 }

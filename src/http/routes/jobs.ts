@@ -1,9 +1,18 @@
 import { z } from 'zod';
 import { jobStatuses } from '../../jobs/job.ts';
-import type { JobService } from '../../jobs/job-service.ts';
+import type { JobQuery } from '../../jobs/ports.ts';
 import type { AppDeps, TypedApp } from '../app.ts';
+import { InvalidRequestError } from '../errors.ts';
 import { jobItem, jobView } from '../job-view.ts';
-import { errorResponses, JobItemSchema, JobSchema, notFoundResponse, unavailableResponse } from '../schemas.ts';
+import {
+  errorResponses,
+  JobItemSchema,
+  JobSchema,
+  notFoundResponse,
+  problemResponse,
+  safeNamePattern,
+  unavailableResponse,
+} from '../schemas.ts';
 import { whenCut } from '../when-closed.ts';
 
 /** A long poll ends before any proxy on the way cuts it. */
@@ -22,7 +31,25 @@ const waitQuery = z.object({
     .prefault('0')
     .describe('Answer as soon as the job is final, or after so many seconds'),
 });
+const searchable = z.string().min(1).max(256);
+const instant = z.iso
+  .datetime({ offset: true, error: 'expected a time like 2030-01-31T12:00:00Z' })
+  .transform((text) => Date.parse(text));
 const listQuery = z.object({
+  agent: z.string().regex(safeNamePattern, 'expected the name of an agent').optional(),
+  metadata_key: searchable.optional().describe('Only jobs with this field on the first level of their metadata'),
+  metadata_value: z
+    .string()
+    .max(256)
+    .optional()
+    .describe('With `metadata_key`: only where it holds this scalar, as text'),
+  created_from: instant.optional().describe('Admitted then or later'),
+  created_before: instant.optional(),
+  followed_up: z
+    .enum(['true', 'false'])
+    .transform((text) => text === 'true')
+    .optional()
+    .describe('Of the jobs submitted with `follow_up`: false = ended and not yet acknowledged'),
   status: z.enum(jobStatuses).nullable().default(null),
   caller: z
     .string()
@@ -42,10 +69,12 @@ const listQuery = z.object({
     .describe('`next_cursor` of the page before'),
 });
 
-/** `GET /jobs/:id`, `GET /jobs` and `POST /jobs/:id/cancel`. */
-export function jobRoutes(app: TypedApp, { jobs }: AppDeps): void {
-  listRoute(app, jobs);
-
+/** `GET` and `DELETE /jobs/:id`, `GET /jobs` and `POST /jobs/:id/cancel`. */
+export function jobRoutes(app: TypedApp, deps: AppDeps): void {
+  const { jobs } = deps;
+  acknowledgeRoute(app, deps);
+  cancelRoute(app, deps);
+  removeRoute(app, deps);
   app.route({
     method: 'GET',
     url: '/jobs/:id',
@@ -62,6 +91,69 @@ export function jobRoutes(app: TypedApp, { jobs }: AppDeps): void {
     },
   });
 
+  app.route({
+    method: 'GET',
+    url: '/jobs',
+    schema: {
+      summary: 'List jobs, newest first',
+      description:
+        'Without output, and with the first 1,000 characters of each prompt. Unknown parameters are ignored.',
+      tags: ['jobs'],
+      querystring: listQuery,
+      response: {
+        200: z.object({ jobs: z.array(JobItemSchema), next_cursor: z.string().nullable() }),
+        ...errorResponses,
+        ...unavailableResponse,
+      },
+    },
+    handler: async ({ query }) => {
+      const page = await jobs.list(jobQuery(query));
+      return {
+        jobs: page.jobs.map(jobItem),
+        next_cursor: page.nextBeforeSeq === null ? null : Buffer.from(`s${page.nextBeforeSeq}`).toString('base64url'),
+      };
+    },
+  });
+}
+
+function jobQuery(query: z.output<typeof listQuery>): JobQuery {
+  const { status, caller, limit, cursor, agent, followed_up: followedUp } = query;
+  const { metadata_key: name, metadata_value: value, created_from: from, created_before: before } = query;
+  if (value !== undefined && name === undefined) {
+    throw new InvalidRequestError([{ path: 'metadata_key', message: 'required with metadata_value', missing: true }]);
+  }
+  return {
+    ...{ status, caller, limit, beforeSeq: cursor },
+    ...(agent !== undefined && { agent }),
+    ...(name !== undefined && { metadata: { name, value: value ?? null } }),
+    ...(from !== undefined && { createdFrom: from }),
+    ...(before !== undefined && { createdBefore: before }),
+    ...(followedUp !== undefined && { followedUp }),
+  };
+}
+
+function acknowledgeRoute(app: TypedApp, { jobs }: AppDeps): void {
+  app.route({
+    method: 'POST',
+    url: '/jobs/:id/ack',
+    schema: {
+      summary: 'Acknowledge the end of a job',
+      description: 'A job submitted with `follow_up` is kept until then. Idempotent; of another job nothing changes.',
+      tags: ['jobs'],
+      params,
+      response: {
+        200: JobSchema.describe('The job'),
+        ...errorResponses,
+        ...notFoundResponse,
+        ...problemResponse(409, 'The job has not ended yet'),
+        ...unavailableResponse,
+      },
+    },
+    handler: async ({ params: { id } }) => jobView(await jobs.acknowledge(id)),
+  });
+}
+
+function cancelRoute(app: TypedApp, { jobs }: AppDeps): void {
   app.route({
     method: 'POST',
     url: '/jobs/:id/cancel',
@@ -85,28 +177,26 @@ export function jobRoutes(app: TypedApp, { jobs }: AppDeps): void {
   });
 }
 
-function listRoute(app: TypedApp, jobs: JobService): void {
+function removeRoute(app: TypedApp, { jobs }: AppDeps): void {
   app.route({
-    method: 'GET',
-    url: '/jobs',
+    method: 'DELETE',
+    url: '/jobs/:id',
     schema: {
-      summary: 'List jobs, newest first',
-      description:
-        'Without output, and with the first 1,000 characters of each prompt. Unknown parameters are ignored.',
+      summary: 'Delete a job that has ended',
+      description: 'With its events, its log and its output, before its time is over.',
       tags: ['jobs'],
-      querystring: listQuery,
+      params,
       response: {
-        200: z.object({ jobs: z.array(JobItemSchema), next_cursor: z.string().nullable() }),
+        204: z.undefined().describe('The job is gone'),
         ...errorResponses,
+        ...notFoundResponse,
+        ...problemResponse(409, 'The job has not ended yet: cancel it first'),
         ...unavailableResponse,
       },
     },
-    handler: async ({ query: { cursor, ...query } }) => {
-      const page = await jobs.list({ ...query, beforeSeq: cursor });
-      return {
-        jobs: page.jobs.map(jobItem),
-        next_cursor: page.nextBeforeSeq === null ? null : Buffer.from(`s${page.nextBeforeSeq}`).toString('base64url'),
-      };
+    handler: async ({ params: { id } }, reply) => {
+      await jobs.remove(id);
+      return await reply.code(204).send();
     },
   });
 }

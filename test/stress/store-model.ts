@@ -1,0 +1,244 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { isFinal, type JobId, type JobStatus } from '../../src/jobs/job.ts';
+import type { Claim, Store } from '../../src/jobs/ports.ts';
+import { createSqliteStore } from '../../src/store/sqlite-store.ts';
+import { cancelled, completed, everything, newJob } from '../contracts/job-builders.ts';
+import { silentLog } from '../helpers/fake-ports.ts';
+
+/** One thing that is done to a store. Numbers choose among the jobs and claims that there are, also those of the past. */
+type Command =
+  | { do: 'submit'; kind: 'execute' | 'chat'; key: string | null; hash: string; followUp: boolean; max: number }
+  | { do: 'claim'; slots: number }
+  | { do: 'finish' | 'cancel' | 'remove' | 'acknowledge'; which: number }
+  | { do: 'evict'; age: number; dueAge: number; limit: number }
+  | { do: 'restart' };
+
+const index = fc.nat(40);
+const command: fc.Arbitrary<Command> = fc.oneof(
+  {
+    weight: 8,
+    arbitrary: fc.record({
+      do: fc.constant('submit' as const),
+      kind: fc.constantFrom('execute' as const, 'execute' as const, 'chat' as const),
+      key: fc.option(fc.constantFrom('a', 'b', 'c')),
+      hash: fc.constantFrom('same', 'same', 'other'),
+      followUp: fc.boolean(),
+      max: fc.integer({ min: 1, max: 8 }),
+    }),
+  },
+  { weight: 6, arbitrary: fc.record({ do: fc.constant('claim' as const), slots: fc.nat(3) }) },
+  {
+    weight: 12,
+    arbitrary: fc.record({
+      do: fc.constantFrom(
+        'finish' as const,
+        'finish' as const,
+        'cancel' as const,
+        'remove' as const,
+        'acknowledge' as const,
+      ),
+      which: index,
+    }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      ...{
+        do: fc.constant('evict' as const),
+        age: fc.nat(30),
+        dueAge: fc.nat(60),
+        limit: fc.integer({ min: 1, max: 5 }),
+      },
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('restart' as const) }) },
+);
+
+interface Row {
+  readonly id: JobId;
+  readonly kind: 'execute' | 'chat';
+  readonly key: string | null;
+  readonly hash: string;
+  status: JobStatus;
+  owner: number;
+  due: boolean | null;
+  finishedAt: number;
+}
+
+/** Runs random commands on a store and on the simplest thing that keeps the same promises; throws where the two differ. */
+export async function checkStoreModel(options: { readonly runs: number; readonly length: number }): Promise<number> {
+  let commands = 0;
+  const property = fc.asyncProperty(
+    fc.array(command, { minLength: options.length / 2, maxLength: options.length, size: 'max' }),
+    async (list) => {
+      commands += list.length;
+      const directory = mkdtempSync(join(tmpdir(), 'store-model-'));
+      const world = createWorld(join(directory, 'jobs.db'));
+      try {
+        for (const one of list) await world.perform(one);
+        await world.compare();
+      } finally {
+        await world.close();
+        rmSync(directory, { recursive: true });
+      }
+    },
+  );
+  await fc.assert(property, { numRuns: options.runs });
+  return commands;
+}
+
+function createWorld(file: string) {
+  const open = (): Store => createSqliteStore({ file, log: silentLog });
+  let store = open();
+  let incarnation = 1;
+  let now = 1_000;
+  /** Every job that there ever was, so that commands also meet those that are gone; and the ones that are kept. */
+  const ids: JobId[] = [];
+  let rows: Row[] = [];
+  const claims: { readonly claim: Claim; readonly incarnation: number }[] = [];
+  const row = (id: JobId | undefined): Row | undefined => rows.find((one) => one.id === id);
+  const unfinished = (): Row[] => rows.filter(({ status }) => !isFinal(status));
+  const chosen = (which: number): JobId => ids[which % Math.max(1, ids.length)] ?? newJob().id;
+  const end = (one: Row, status: JobStatus): void => {
+    one.status = status;
+    one.finishedAt = now;
+  };
+
+  async function perform(step: Command): Promise<void> {
+    now += 1;
+    switch (step.do) {
+      case 'submit':
+        await submit(step);
+        break;
+      case 'claim': {
+        const expected = rows.filter(({ status }) => status === 'queued').slice(0, step.slots);
+        const got = await store.jobs.claim(step.slots, now);
+        assert.deepEqual(
+          got.map(({ job }) => job.id),
+          expected.map(({ id }) => id),
+          'the oldest are claimed',
+        );
+        for (const one of expected) Object.assign(one, { status: 'running', owner: incarnation });
+        claims.push(...got.map((claim) => ({ claim, incarnation })));
+        break;
+      }
+      case 'finish': {
+        const held = claims[step.which % Math.max(1, claims.length)];
+        if (held === undefined) break;
+        const one = row(held.claim.job.id);
+        const holds = one?.status === 'running' && one.owner === held.incarnation;
+        const got = await store.jobs.finish(held.claim, completed(), now);
+        assert.equal(got?.status, holds ? 'completed' : undefined, 'only who holds the claim finishes');
+        if (holds) end(one, 'completed');
+        break;
+      }
+      case 'cancel': {
+        const one = row(chosen(step.which));
+        const isQueued = one?.status === 'queued';
+        const got = await store.jobs.cancelQueued(chosen(step.which), cancelled, now);
+        if (isQueued) end(one, 'cancelled');
+        assert.deepEqual(
+          got && [got.changed, got.job.status],
+          one && [isQueued, one.status],
+          'only queued jobs are cancelled',
+        );
+        break;
+      }
+      case 'remove': {
+        const one = row(chosen(step.which));
+        const expected = one && isFinal(one.status);
+        assert.equal(await store.keeping.remove(chosen(step.which)), expected, 'only final jobs are removed');
+        if (expected === true) rows = rows.filter((other) => other !== one);
+        break;
+      }
+      case 'acknowledge': {
+        const one = row(chosen(step.which));
+        if (one?.due === true && isFinal(one.status)) one.due = false;
+        const got = await store.keeping.acknowledge(chosen(step.which), now);
+        assert.equal(got?.followUp, one && followUpOf(one), 'a final due job is acknowledged');
+        break;
+      }
+      case 'evict':
+        await evict(step);
+        break;
+      case 'restart':
+        await restart();
+    }
+    const queued = rows.filter(({ status }) => status === 'queued').length;
+    assert.deepEqual(
+      store.membership.counts(),
+      { queued, running: unfinished().length - queued },
+      'the counts are right',
+    );
+  }
+
+  async function submit({ kind, key, hash, followUp, max }: Extract<Command, { do: 'submit' }>): Promise<void> {
+    const first = key === null ? undefined : rows.find((one) => one.key === key);
+    const idempotency = key === null ? {} : { idempotency: { key, hash } };
+    const job = newJob({ spec: { kind, ...(followUp && { followUp }) }, createdAt: now, ...idempotency });
+    const isFull = unfinished().length >= max;
+    const again = first?.hash === hash ? 'replayed' : 'idempotency_conflict';
+    const expected = first !== undefined ? again : isFull ? 'queue_full' : 'admitted';
+    const got = await store.jobs.submit(job, { maxUnfinished: max });
+    assert.equal(got.outcome, expected);
+    if ('job' in got) assert.equal(got.job.id, first?.id ?? job.id);
+    if (expected !== 'admitted') return;
+    ids.push(job.id);
+    rows.push({ id: job.id, kind, key, hash, status: 'queued', owner: 0, due: followUp ? true : null, finishedAt: 0 });
+  }
+
+  async function evict({ age, dueAge, limit }: Extract<Command, { do: 'evict' }>): Promise<void> {
+    const before = now - age;
+    const dueBefore = Math.min(before, now - dueAge);
+    const old = (one: Row): boolean => isFinal(one.status) && one.finishedAt < (one.due === true ? dueBefore : before);
+    const got = await store.jobs.evict(before, limit, dueBefore);
+    const candidates = rows.filter(old);
+    assert.equal(got.length, Math.min(limit, candidates.length), 'as many are evicted as are old');
+    assert.ok(
+      got.every((id) => candidates.some((one) => one.id === id)),
+      'only old ones are evicted',
+    );
+    rows = rows.filter(({ id }) => !got.includes(id));
+  }
+
+  async function restart(): Promise<void> {
+    await store.close();
+    store = open();
+    incarnation += 1;
+    const ended = await store.membership.recover(now);
+    const lost = rows.filter(({ status }) => status === 'running');
+    const gone = rows.filter(({ status, kind }) => status === 'queued' && kind === 'chat');
+    assert.deepEqual(
+      ended.toSorted(),
+      [...lost, ...gone].map(({ id }) => id).toSorted(),
+      'recovery names what it ended',
+    );
+    for (const one of lost) end(one, 'lost');
+    for (const one of gone) end(one, 'cancelled');
+  }
+
+  return {
+    perform,
+    async compare(): Promise<void> {
+      for (let pass = 0; pass < 2; pass += 1) {
+        const { jobs } = await store.jobs.list({ ...everything, limit: 200 });
+        assert.deepEqual(
+          jobs.map((job) => [job.id, job.status, job.followUp, job.finishedAt]),
+          rows
+            .toReversed()
+            .map((one) => [one.id, one.status, followUpOf(one), isFinal(one.status) ? one.finishedAt : null]),
+        );
+        if (pass === 0) await restart();
+      }
+    },
+    close: () => store.close(),
+  };
+}
+
+function followUpOf({ due }: Row): 'due' | 'done' | undefined {
+  return due === null ? undefined : due ? 'due' : 'done';
+}
