@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { asRecord, type ServiceProcess, startServiceProcess, temporaryDirectory } from '../helpers/service-process.ts';
+import { asRecord, isAlive, type ServiceProcess, startServiceProcess, temporaryDirectory } from '../helpers/service-process.ts';
 import { allFrames, type Frame, kept, readFrames } from '../helpers/sse-client.ts';
 import { waitFor } from '../helpers/wait.ts';
 
@@ -75,7 +75,7 @@ describe('the events of a job', () => {
     expect(all.slice(0, seen.length)).toEqual(seen);
     expect(all.at(-1)).toMatchObject({ event: 'end', data: { status: 'lost', reason: 'lost' } });
     expect(await eventsOf(second, id, `?after=${seen.length}`)).toEqual(all.slice(seen.length));
-    await endAgent(pidFile);
+    await agentIsGone(pidFile);
   });
 
   test('of a job cancelled in the queue are two', async () => {
@@ -148,7 +148,8 @@ describe('the log of a job', () => {
   });
 });
 
-/** The agent of a killed service goes on: it is ended by the id that it wrote. */
-async function endAgent(pidFile: string): Promise<void> {
-  process.kill(Number(await readFile(pidFile, 'utf8')), 'SIGKILL');
+/** The agent of a killed service goes with it, or is ended by the next one: found by the id that it wrote. */
+async function agentIsGone(pidFile: string): Promise<void> {
+  const pid = Number(await readFile(pidFile, 'utf8'));
+  await waitFor(() => isAlive(pid), (alive) => !alive, { what: 'the end of the agent' });
 }
