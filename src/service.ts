@@ -10,7 +10,7 @@ import { createTokenVerifier } from './http/auth.ts';
 import { createReadiness } from './http/readiness.ts';
 import { createJobService, type JobServiceControl } from './jobs/job-service.ts';
 import type { AgentRunner, Clock, Store } from './jobs/ports.ts';
-import { chooseContainment } from './process/choose-containment.ts';
+import { chooseContainment, chooseNamespace } from './process/choose-containment.ts';
 import type { Containment } from './process/containment.ts';
 import { createMemoryQueue } from './queue/memory-queue.ts';
 import { createSqliteStore } from './store/sqlite-store.ts';
@@ -78,8 +78,7 @@ export async function startService({ config, env, version }: ServiceOptions): Pr
     await store.ready();
     const tokens = await accessTokens(config, dataDir);
     const workspaces = createWorkspaces(config, dataDir, env, log);
-    const { containment, weakness } = await chooseContainment();
-    if (weakness !== null) log.warn({ reason: weakness }, 'weak containment');
+    const containment = await createContainment(config, dataDir, log);
     const runner = createRunner(config, dataDir, env, log, containment);
     const metrics = createMetrics({ version, stats: () => jobs.stats() });
     const jobs = createJobService({
@@ -116,6 +115,21 @@ export async function startService({ config, env, version }: ServiceOptions): Pr
     await store.close();
     throw error;
   }
+}
+
+async function createContainment(config: Config, dataDir: string, log: Logger): Promise<Containment> {
+  const chosen = await chooseContainment();
+  if (config.ISOLATION === 'none') {
+    if (chosen.weakness !== null) log.warn({ reason: chosen.weakness }, 'weak containment');
+    return chosen.containment;
+  }
+  const { WORKSPACE_DIR, JOBS_DIR, API_BEARER_TOKEN_FILE, GIT_CRYPT_KEY } = config;
+  const hidden = [dataDir, WORKSPACE_DIR, JOBS_DIR, API_BEARER_TOKEN_FILE, GIT_CRYPT_KEY].flatMap((path) =>
+    path === undefined || path === null ? [] : [resolve(path)],
+  );
+  const namespace = await chooseNamespace(hidden, chosen);
+  if (typeof namespace !== 'string') return namespace;
+  throw new ConfigError(`ISOLATION holds "namespace"; allowed: none, or what makes it work (${namespace})`);
 }
 
 async function useDataDir(dataDir: string): Promise<void> {

@@ -124,7 +124,7 @@ async function runAgent(runtime: Runtime, live: LiveRun, run: AgentRun, signal: 
 async function runProgram(
   { graceMs, hurry, maxOutputBytes, idleMs = null, lingerMs, containment, log }: Runtime,
   command: Command,
-  { id, spec }: AgentRun,
+  { id, spec, workspacePath }: AgentRun,
   paths: RunPaths,
   output: AgentOutput,
   signal: AbortSignal,
@@ -144,6 +144,10 @@ async function runProgram(
         hurry,
         maxOutputBytes,
         ...(containment === undefined ? {} : { containment }),
+        access: {
+          writable: [workspacePath, paths.config, paths.tmp],
+          readable: spec.systemPrompt === null ? [] : [paths.systemPrompt],
+        },
         // Set in the agent's environment, and so in that of all it starts.
         mark: `${jobMark}=${id}`,
         recordFile: paths.record,

@@ -1,7 +1,7 @@
 import type { Command } from './command.ts';
 
-/** How surely a program and all that it starts are held together: only its process group, or everything. */
-export type ContainmentLevel = 'group' | 'supervisor';
+/** How surely a program and all that it starts are held: their process group, all of them, or all of them shut in. */
+export type ContainmentLevel = 'group' | 'supervisor' | 'namespace';
 
 /** What a contained program may use. Durations in ms. */
 export interface ProcessLimits {
@@ -21,10 +21,21 @@ export interface Streams {
   readonly stderr: number;
 }
 
+/** Absolute paths. */
+export interface Access {
+  readonly writable: readonly string[];
+  /** Also where what lies around it is hidden. */
+  readonly readable: readonly string[];
+}
+
 export interface Launch {
   readonly command: Command;
   readonly streams: Streams;
   readonly limits: ProcessLimits;
+  /** What it may see and change where it is shut in: all else is read-only, hidden, or its own. */
+  readonly access?: Access | undefined;
+  /** How many generations of a sandbox lie between the supervisor and what the command is about. */
+  readonly depth?: number | undefined;
   /** An entry of the environment that no other program has: what is left of this one is looked for by it. */
   readonly mark?: string | undefined;
   /** Where the supervisor writes who runs, and how it ended: for those who come after this process. */

@@ -6,7 +6,7 @@ import { createGroupContainment } from './group-containment.ts';
 export interface ProcessOptions
   extends Omit<ProcessLimits, 'idleMs'>,
     Partial<Pick<ProcessLimits, 'idleMs'>>,
-    Pick<Launch, 'mark' | 'recordFile' | 'exitFile' | 'onSpawn'> {
+    Pick<Launch, 'access' | 'mark' | 'recordFile' | 'exitFile' | 'onSpawn'> {
   readonly command: Command;
   /** Read from its start. */
   readonly stdinFile: string;
@@ -67,10 +67,10 @@ async function runContained(
 ): Promise<ContainedEnd> {
   if (signal.aborted) return { ...neverRan, endedBy: reasonOf(signal) };
   const { command, timeoutMs, idleMs = null, maxOutputBytes, graceMs, hurry } = options;
-  const { mark, recordFile, exitFile, onSpawn } = options;
+  const { access, mark, recordFile, exitFile, onSpawn } = options;
   const limits = { timeoutMs, idleMs, maxOutputBytes, graceMs };
   const containment = options.containment ?? createGroupContainment();
-  const program = containment.start({ command, streams, limits, mark, recordFile, exitFile, onSpawn });
+  const program = containment.start({ command, streams, limits, access, mark, recordFile, exitFile, onSpawn });
   const aborted = (): void => program.end(reasonOf(signal));
   signal.addEventListener('abort', aborted, { once: true });
   hurry?.addEventListener('abort', program.hurry, { once: true });

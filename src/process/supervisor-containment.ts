@@ -107,7 +107,7 @@ function start(options: SupervisorOptions, launch: Launch): ContainedProcess {
 }
 
 function argumentsOf({ deadManMs }: SupervisorOptions, launch: Launch): readonly string[] {
-  const { command, limits, recordFile, exitFile } = launch;
+  const { command, limits, recordFile, exitFile, depth } = launch;
   const settings = {
     control: 3,
     cwd: command.cwd,
@@ -120,6 +120,7 @@ function argumentsOf({ deadManMs }: SupervisorOptions, launch: Launch): readonly
     fsize: maxFileBytes,
     nofile: maxOpenFiles,
     nice: niceness,
+    depth: depth ?? 0,
     ...(recordFile === undefined ? {} : { record: recordFile }),
     ...(exitFile === undefined ? {} : { exit: exitFile }),
   };
