@@ -88,6 +88,7 @@ export async function startService({ config, env, version }: ServiceOptions): Pr
       capacity: config.MAX_CONCURRENCY,
       maxUnfinished: config.MAX_QUEUE_DEPTH,
       ttlMs: config.JOB_TTL_SECONDS * 1000,
+      adoptsRuns: config.RESTART_POLICY === 'adopt',
     });
     await jobs.recover();
     const parts: Parts = { config, log, store, workspaces, runner, jobs };
@@ -119,6 +120,9 @@ export async function startService({ config, env, version }: ServiceOptions): Pr
 
 async function createContainment(config: Config, dataDir: string, log: Logger): Promise<Containment> {
   const chosen = await chooseContainment();
+  if (config.RESTART_POLICY === 'adopt' && chosen.containment.adoption === undefined) {
+    throw new ConfigError(`RESTART_POLICY holds "adopt"; allowed: kill, or what makes it work (${chosen.weakness})`);
+  }
   if (config.ISOLATION === 'none') {
     if (chosen.weakness !== null) log.warn({ reason: chosen.weakness }, 'weak containment');
     return chosen.containment;
@@ -190,6 +194,7 @@ function createRunner(
     maxOutputBytes: config.MAX_OUTPUT_BYTES,
     idleMs: config.IDLE_TIMEOUT_SECONDS * 1000,
     containment,
+    survives: config.RESTART_POLICY === 'adopt',
     log,
     clock,
   });

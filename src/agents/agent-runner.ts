@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { type JobId, type JobOutcome, outcomeWithoutAgent } from '../jobs/job.ts';
 import type { AgentRun, AgentRunner, Clock, Log } from '../jobs/ports.ts';
 import type { Command } from '../process/command.ts';
-import type { Containment } from '../process/containment.ts';
-import { type ProcessExit, runProcess } from '../process/run-process.ts';
+import type { AdoptedFiles, Containment } from '../process/containment.ts';
+import { adoptRun, type ProcessExit, runProcess } from '../process/run-process.ts';
 import { readEvents } from './agent-events.ts';
 import { judge } from './agent-outcome.ts';
 import { readReport } from './agent-report.ts';
@@ -32,6 +32,8 @@ export interface AgentRunnerOptions {
   readonly idleMs?: number | null;
   /** How each agent's processes are held together; by its process group where this is absent. */
   readonly containment?: Containment;
+  /** Runs of `execute` jobs go on when the service ends, and can be adopted by the next one. */
+  readonly survives?: boolean;
   /** How long an agent may stay silent after its result before it is ended. */
   readonly lingerMs?: number;
   readonly log: Log;
@@ -82,6 +84,12 @@ export function createAgentRunner(options: AgentRunnerOptions): AgentRunner {
         await directories.release(run.id);
       }
     },
+    async canAdopt(id) {
+      const { adoption } = options.containment ?? {};
+      if (adoption === undefined || !(await adoption.isPossible(filesOf(directories.paths(id), id)))) return false;
+      directories.hold(id);
+      return true;
+    },
     follow(id, signal) {
       // Looked up now and not at the first read, when the run may be over.
       const live = running.get(id);
@@ -105,6 +113,10 @@ async function runAgent(runtime: Runtime, live: LiveRun, run: AgentRun, signal: 
   const { directories, log } = runtime;
   const { id, spec } = run;
   const { provider } = live;
+  if (run.adopted === true) {
+    const paths = directories.paths(id);
+    return await conclude(live, run, paths, await adoptProgram(runtime, run, paths, provider.output, signal));
+  }
   const paths = await directories.create(id, provider.stdin(spec), spec.systemPrompt);
   const args = provider.args({ id, spec, paths, sessionId: randomUUID() });
   const env = environment(runtime, provider, id, paths);
@@ -112,9 +124,14 @@ async function runAgent(runtime: Runtime, live: LiveRun, run: AgentRun, signal: 
   if (file === null) return notStarted(missing(provider));
   const program = { file, args, env, cwd: run.workspacePath };
   const exit = await runProgram(runtime, program, run, paths, provider.output, signal);
+  if (exit.spawnError !== null) log.error({ job_id: id, err: exit.spawnError }, 'agent could not be started');
+  return await conclude(live, run, paths, exit);
+}
+
+async function conclude(live: LiveRun, { spec }: AgentRun, paths: RunPaths, exit: ProcessExit): Promise<JobOutcome> {
+  const { provider } = live;
   live.ended = true;
   if (exit.spawnError !== null) {
-    log.error({ job_id: id, err: exit.spawnError }, 'agent could not be started');
     return notStarted(`The ${provider.name} CLI could not be started: ${provider.installHint}`);
   }
   const { report, found } = await readReport(paths, spec, provider.output, exit);
@@ -122,7 +139,7 @@ async function runAgent(runtime: Runtime, live: LiveRun, run: AgentRun, signal: 
 }
 
 async function runProgram(
-  { graceMs, hurry, maxOutputBytes, idleMs = null, lingerMs, containment, log }: Runtime,
+  { graceMs, hurry, maxOutputBytes, idleMs = null, lingerMs, containment, survives, log }: Runtime,
   command: Command,
   { id, spec, workspacePath }: AgentRun,
   paths: RunPaths,
@@ -149,9 +166,9 @@ async function runProgram(
           readable: spec.systemPrompt === null ? [] : [paths.systemPrompt],
         },
         // Set in the agent's environment, and so in that of all it starts.
-        mark: `${jobMark}=${id}`,
-        recordFile: paths.record,
-        exitFile: paths.exit,
+        ...filesOf(paths, id),
+        // The caller of a chat goes with the connection.
+        survives: survives === true && spec.kind === 'execute',
         onSpawn: (pid) => log.debug({ job_id: id, pid }, 'agent started'),
       },
       AbortSignal.any([signal, linger.signal]),
@@ -159,6 +176,31 @@ async function runProgram(
   } finally {
     linger.stop();
   }
+}
+
+/** Takes over the agent of a job that an earlier process began. */
+async function adoptProgram(
+  { containment, hurry, lingerMs, log }: Runtime,
+  { id }: AgentRun,
+  paths: RunPaths,
+  output: AgentOutput,
+  signal: AbortSignal,
+): Promise<ProcessExit> {
+  const adoption = containment?.adoption;
+  if (adoption === undefined) throw new Error('nothing can be adopted at this level of containment');
+  log.info({ job_id: id }, 'agent adopted');
+  const hasResult = async (): Promise<boolean> => (await findResult(paths.stdout, output)).outcome === 'found';
+  const linger = watchLingering({ stdoutFile: paths.stdout, hasResult, patienceMs: lingerMs ?? defaultLingerMs });
+  try {
+    return await adoptRun(adoption, { ...filesOf(paths, id), hurry }, AbortSignal.any([signal, linger.signal]));
+  } finally {
+    linger.stop();
+  }
+}
+
+/** What ties a run to the supervisor that holds it. */
+function filesOf({ record, exit }: RunPaths, id: string): AdoptedFiles {
+  return { mark: `${jobMark}=${id}`, recordFile: record, exitFile: exit };
 }
 
 function cliCheck(runtime: Runtime, provider: AgentProvider): () => Promise<string | null> {

@@ -1,7 +1,8 @@
+import { adoptRuns } from './adoption.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { JobService, JobServiceControl, JobServiceDeps } from './job-service.ts';
 import type { JobSignals } from './job-signals.ts';
-import type { JobPage } from './ports.ts';
+import type { Claim, JobPage } from './ports.ts';
 import { startRetention } from './retention.ts';
 import type { RunningJobs } from './running-jobs.ts';
 
@@ -18,14 +19,18 @@ type Lifecycle = Pick<JobServiceControl, 'recover' | 'begin' | 'drain' | 'hurry'
 export function createLifecycle(deps: LifecycleDeps): Lifecycle {
   const { store, queue, clock, log, runner, signals, running, dispatcher } = deps;
   let draining: Promise<void> | undefined;
+  /** Claims that wait for `begin`. */
+  let adopted: readonly Claim[] = [];
   let stopRetention: (() => Promise<void>) | undefined;
 
   async function drain(drainMs: number): Promise<void> {
     await dispatcher.stop();
     await cancelQueuedChats(deps);
     signals.settle();
-    const timer = setTimeout(() => running.endAll('shutdown'), drainMs);
-    await queue.idle();
+    const late = Promise.withResolvers<void>();
+    // Runs that outlive this process are left as they are; the next one adopts them.
+    const timer = setTimeout(() => (deps.adoptsRuns ? late.resolve() : running.endAll('shutdown')), drainMs);
+    await Promise.race([queue.idle(), late.promise]);
     clearTimeout(timer);
     await stopRetention?.();
   }
@@ -33,6 +38,7 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
   return {
     isDraining: () => draining !== undefined,
     async recover() {
+      if (deps.adoptsRuns) adopted = await adoptRuns(deps);
       const changed = await store.membership.recover(clock.now());
       if (changed.length > 0) log.warn({ jobs: changed.length }, 'jobs of an earlier process were ended');
     },
@@ -41,6 +47,8 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
       await runner.sweep(async (id) => (await store.jobs.get(id)) !== undefined);
       if (draining !== undefined) return;
       stopRetention = startRetention({ store: store.jobs, runner, clock, log, ttlMs: deps.ttlMs });
+      for (const claim of adopted) queue.add(() => running.run(claim));
+      adopted = [];
       dispatcher.begin();
     },
     drain(drainMs) {

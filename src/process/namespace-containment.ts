@@ -1,7 +1,7 @@
 import { statSync } from 'node:fs';
 import { execa } from 'execa';
 import type { Command } from './command.ts';
-import type { Access, Containment } from './containment.ts';
+import type { Access, ContainedProcess, Containment } from './containment.ts';
 
 export interface NamespaceOptions {
   /** The `bwrap` program: a path. */
@@ -22,17 +22,25 @@ const noAccess: Access = { writable: [], readable: [] };
  * but those it is given, what is hidden absent, no capability whoever runs it. The network is shared.
  */
 export function createNamespaceContainment(options: NamespaceOptions): Containment {
+  const { adoption } = options.supervisor;
   return {
     level: 'namespace',
     start(launch) {
       const command = shutIn(options, launch.command, launch.access ?? noAccess);
       const contained = options.supervisor.start({ ...launch, command, depth: generations });
-      const ended = contained.ended.then((end) =>
-        end.containment === null ? end : { ...end, containment: { ...end.containment, level: 'namespace' as const } },
-      );
-      return { ...contained, ended };
+      return atThisLevel(contained);
     },
+    ...(adoption === undefined
+      ? {}
+      : { adoption: { ...adoption, take: (files) => atThisLevel(adoption.take(files)) } }),
   };
+}
+
+function atThisLevel(contained: ContainedProcess): ContainedProcess {
+  const ended = contained.ended.then((end) =>
+    end.containment === null ? end : { ...end, containment: { ...end.containment, level: 'namespace' as const } },
+  );
+  return { ...contained, ended };
 }
 
 /** Why it does not work here, the end of a sentence; null if it does. */

@@ -35,7 +35,7 @@ export function createJobOperations(db: DatabaseSync, tally: Tally, incarnation:
   const reading = createReading(db, tally);
   const operations: Operations = {
     ...createTransitions(db, tally, incarnation, writing, reading),
-    ...createUpkeep(db, tally, incarnation),
+    ...createUpkeep(db, tally, incarnation, reading),
     get: (id) => reading.byId(id),
     list: reading.list,
   };
@@ -117,10 +117,11 @@ function finalValues({ status, reason, error }: JobOutcome, report: Encoded, fin
   return { status, finishedAt, reason, error, report: report.short };
 }
 
-function createUpkeep(db: DatabaseSync, tally: Tally, incarnation: string) {
+function createUpkeep(db: DatabaseSync, tally: Tally, incarnation: string, reading: Reading) {
   const loseRunning = db.prepare(
     `UPDATE jobs ${setFinal} WHERE status = 'running' AND owner <> :incarnation RETURNING id`,
   );
+  const own = db.prepare(`UPDATE jobs SET owner = ? WHERE id = ? AND status = 'running' RETURNING seq`);
   const cancelChats = db.prepare(`UPDATE jobs ${setFinal} WHERE status = 'queued' AND kind = 'chat' RETURNING id`);
   const evict = db.prepare(
     `DELETE FROM jobs WHERE seq IN (SELECT seq FROM jobs WHERE finished_at < ? ORDER BY finished_at LIMIT ?) RETURNING id`,
@@ -138,6 +139,11 @@ function createUpkeep(db: DatabaseSync, tally: Tally, incarnation: string) {
       tally.queued -= goneRows.length;
       return [...lostRows, ...goneRows].map((row) => asJobRow(row).id);
     },
+    adopt: ({ ids }) =>
+      ids.flatMap((id) => {
+        const row = own.get(incarnation, id);
+        return row === undefined ? [] : [reading.bySeq(Number(row['seq']))];
+      }),
     evict: ({ finishedBefore, limit }) => evict.all(finishedBefore, limit).map((row) => asJobRow(row).id),
     probe: () => {
       probe.run();

@@ -15,7 +15,7 @@ export function createSqliteStore({ file, log }: { readonly file: string; readon
   const channel = createWorkerChannel({ program, input: { file, incarnation }, log });
   return {
     jobs: createJobs(channel, incarnation),
-    membership: createMembership(channel),
+    membership: createMembership(channel, incarnation),
     ready: async () => {
       await channel.opened();
       await channel.call('probe', null);
@@ -51,8 +51,12 @@ function createJobs(channel: WorkerChannel, incarnation: string): JobStore {
   };
 }
 
-function createMembership(channel: WorkerChannel): Membership {
+function createMembership(channel: WorkerChannel, incarnation: string): Membership {
   return {
+    adopt: async (ids) => {
+      const jobs = await channel.call('adopt', { ids });
+      return jobs.map((job) => ({ job, attempt: job.attempt, owner: incarnation }));
+    },
     recover: (now) => channel.call('recover', { now }),
     counts: channel.counts,
   };

@@ -27,6 +27,8 @@ export interface Calls {
   get: { input: JobId; output: JobRecord | undefined };
   list: { input: JobQuery; output: JobPage };
   evict: { input: { readonly finishedBefore: number; readonly limit: number }; output: readonly JobId[] };
+  /** Running jobs whose owner this incarnation becomes. */
+  adopt: { input: { readonly ids: readonly JobId[] }; output: readonly JobRecord[] };
   recover: { input: { readonly now: number }; output: readonly JobId[] };
   /** Writes something of no meaning, so that its answer proves a commit. */
   probe: { input: null; output: null };
