@@ -30,9 +30,9 @@ COPY native/supervise.c native/build.sh ./
 RUN sh build.sh --strict && test "$(./supervise self-test)" = 'supervise 1'
 
 FROM ${NODE_IMAGE}
-# tini is PID 1: node there would keep zombies. The rest is what git needs to clone over https and ssh, and to unlock a clone.
+# tini is PID 1: node there would keep zombies. bubblewrap is for ISOLATION=namespace. The rest is what git needs to clone over https and ssh, and to unlock a clone.
 RUN apt-get update \
-  && apt-get install -y --no-install-recommends ca-certificates git git-crypt openssh-client tini \
+  && apt-get install -y --no-install-recommends bubblewrap ca-certificates git git-crypt openssh-client tini \
   && rm -rf /var/lib/apt/lists/*
 # A numeric user, so that Kubernetes can see that it is not root. The CLI refuses to skip its permission prompts as root.
 RUN groupadd --gid 10001 agent \

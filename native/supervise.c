@@ -20,6 +20,7 @@
  *   timeout-ms=N     end the program then;  idle-ms=N  end it when neither output has grown for that long
  *   output-bytes=N   end it when both outputs together hold more
  *   term-ms=N kill-ms=N   when SIGTERM and SIGKILL follow SIGINT
+ *   depth=N          the program is a sandbox: what is to be signalled with grace are its descendants below N generations
  *   cwd=DIR  fsize=N  nofile=N  data=N  nice=N   for the program; core dumps are always off
  *   record=FILE      locked as long as the guard or the keeper lives; holds their ids, start times and the boot id
  *   exit=FILE        the line of the end, complete as soon as the file is there
@@ -30,6 +31,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -62,7 +64,7 @@ typedef long long ms_t;
 
 static struct {
   const char *cwd, *record, *exit_file;
-  ms_t timeout, idle, output, term, kill, dead_man, fsize, nofile, data;
+  ms_t depth, timeout, idle, output, term, kill, dead_man, fsize, nofile, data;
   int control, nice;
   bool adopt;
 } set = {.control = -1};
@@ -102,10 +104,11 @@ static bool read_stat(pid_t pid, char *state, pid_t *parent, unsigned long long 
   return sscanf(rest + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", start) == 1;
 }
 
-/* Sends a signal to every descendant that a scan of /proc shows; answers how many of them were alive. */
-static int signal_descendants(int signal_number) {
+/* Sends a signal to every living descendant that a scan of /proc shows in these generations, children being the first;
+   answers how many there were. */
+static int signal_descendants(int signal_number, int first, int last) {
   static pid_t pids[MAX_DESCENDANTS], parents[MAX_DESCENDANTS];
-  static bool ours[MAX_DESCENDANTS];
+  static int generation[MAX_DESCENDANTS]; /* 0: not ours */
   int count = 0, alive = 0;
   DIR *proc = opendir("/proc");
   if (proc == NULL) return 0;
@@ -115,17 +118,21 @@ static int signal_descendants(int signal_number) {
     if (pid <= 0 || !read_stat(pid, &state, &parent, NULL) || state == 'Z' || state == 'X') continue;
     pids[count] = pid;
     parents[count] = parent;
-    ours[count++] = parent == getpid();
+    generation[count++] = parent == getpid() ? 1 : 0;
   }
   closedir(proc);
   for (bool changed = true; changed;) {
     changed = false;
     for (int i = 0; i < count; i++) {
-      for (int j = 0; j < count && !ours[i]; j++) changed |= ours[i] = ours[j] && pids[j] == parents[i];
+      for (int j = 0; j < count && generation[i] == 0; j++) {
+        if (generation[j] == 0 || pids[j] != parents[i]) continue;
+        generation[i] = generation[j] + 1;
+        changed = true;
+      }
     }
   }
   for (int i = 0; i < count; i++) {
-    if (!ours[i]) continue;
+    if (generation[i] < first || generation[i] > last) continue;
     alive++;
     if (signal_number != 0) kill(pids[i], signal_number);
   }
@@ -138,7 +145,7 @@ static void kill_children(void) {
   snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
   int fd = open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) { /* A kernel without this file: slower, and the same in the end. */
-    signal_descendants(SIGKILL);
+    signal_descendants(SIGKILL, 1, INT_MAX);
     return;
   }
   int pid = 0;
@@ -175,10 +182,10 @@ static bool reap(bool killing) {
 static int sweep(void) {
   ms_t limit = now() + SWEEP_LIMIT_MS;
   for (int round = 1; reap(true); round++) {
-    if (now() > limit) return signal_descendants(SIGKILL);
+    if (now() > limit) return signal_descendants(SIGKILL, 1, INT_MAX);
     if (round % ROUNDS_BEFORE_STOP == 0) {
-      signal_descendants(SIGSTOP);
-      signal_descendants(SIGKILL);
+      signal_descendants(SIGSTOP, 1, INT_MAX);
+      signal_descendants(SIGKILL, 1, INT_MAX);
     }
     kill_children();
     /* The first rounds at once, for what forks as fast as it can; then without taking the processor from the dying. */
@@ -307,7 +314,9 @@ static void end(const char *why, bool at_once) {
   if (first) ended_by = why;
   if (at_once || set.kill <= 0) kill_at = 0;
   else if (first) {
-    kill(-program, SIGINT);
+    /* A sandbox would die of it, and take what is in it along without a word. */
+    if (set.depth == 0) kill(-program, SIGINT);
+    else signal_descendants(SIGINT, (int)set.depth + 1, (int)set.depth + 1);
     term_at = now() + set.term;
     kill_at = now() + set.kill;
   }
@@ -315,9 +324,9 @@ static void end(const char *why, bool at_once) {
 
 static void terminate(void) {
   term_at = NEVER;
-  signal_descendants(SIGTERM);
+  signal_descendants(SIGTERM, (int)set.depth + 1, INT_MAX);
   /* A stopped process takes the signal only when it runs again. */
-  signal_descendants(SIGCONT);
+  signal_descendants(SIGCONT, 1, INT_MAX);
 }
 
 static void read_control(void) {
@@ -502,6 +511,7 @@ static bool setting(const char *argument) {
       {"timeout-ms", &set.timeout, NULL}, {"idle-ms", &set.idle, NULL},         {"output-bytes", &set.output, NULL},
       {"term-ms", &set.term, NULL},       {"kill-ms", &set.kill, NULL},         {"dead-man-ms", &set.dead_man, NULL},
       {"fsize", &set.fsize, NULL},        {"nofile", &set.nofile, NULL},        {"data", &set.data, NULL},
+      {"depth", &set.depth, NULL},
       {"cwd", NULL, &set.cwd},            {"record", NULL, &set.record},        {"exit", NULL, &set.exit_file},
   };
   const char *value = strchr(argument, '=');

@@ -119,6 +119,18 @@ export const ConfigSchema = z
     KILL_GRACE_SECONDS: integer(0, 600)
       .prefault('5')
       .describe('From the first signal to KILL, for the whole process tree'),
+    ISOLATION: z
+      .enum(['none', 'namespace'], 'none or namespace')
+      .default('none')
+      .describe(
+        "What shuts an agent in. namespace: bubblewrap; it sees no process but its own, not the service's data, and can write only in its workspace. Where that does not work the start is refused; none works everywhere",
+      ),
+    RESTART_POLICY: z
+      .enum(['kill', 'adopt'], 'kill or adopt')
+      .default('kill')
+      .describe(
+        'What becomes of running jobs when the service ends, also by a crash. kill: they end with it, as nothing outlives a container. adopt: they go on and the next start takes them over; for a plain host',
+      ),
     IDLE_TIMEOUT_SECONDS: integer(0, maxSeconds)
       .prefault('0')
       .describe(

@@ -12,7 +12,8 @@ import { createTokenVerifier } from './http/auth.ts';
 import { createReadiness } from './http/readiness.ts';
 import { createJobService, type JobServiceControl } from './jobs/job-service.ts';
 import type { AgentRunner, Clock, Store } from './jobs/ports.ts';
-import { chooseContainment } from './process/choose-containment.ts';
+import { chooseContainment, chooseNamespace } from './process/choose-containment.ts';
+import type { Containment } from './process/containment.ts';
 import { createMemoryQueue } from './queue/memory-queue.ts';
 import { createSqliteStore } from './store/sqlite-store.ts';
 import { createLogger, type Logger } from './telemetry/logger.ts';
@@ -79,8 +80,7 @@ export async function startService({ config, env, version }: ServiceOptions): Pr
     await store.ready();
     const tokens = await accessTokens(config, dataDir);
     const workspaces = createWorkspaces(config, dataDir, env, log);
-    const { containment, weakness } = await chooseContainment();
-    if (weakness !== null) log.warn({ reason: weakness }, 'weak containment');
+    const containment = await createContainment(config, dataDir, log);
     const runsDir = join(dataDir, 'runs');
     const recorder = createRunRecorder({ runsDir, log });
     const runner = createRunner(config, { runsDir, recorder, containment }, env, log);
@@ -94,6 +94,7 @@ export async function startService({ config, env, version }: ServiceOptions): Pr
       maxUnfinished: config.MAX_QUEUE_DEPTH,
       ttlMs: config.JOB_TTL_SECONDS * 1000,
       followUpTtlMs: config.FOLLOW_UP_TTL_SECONDS * 1000,
+      adoptsRuns: config.RESTART_POLICY === 'adopt',
     });
     await jobs.recover();
     const parts: Parts = { config, log, store, workspaces, runner, jobs };
@@ -121,6 +122,24 @@ export async function startService({ config, env, version }: ServiceOptions): Pr
     await store.close();
     throw error;
   }
+}
+
+async function createContainment(config: Config, dataDir: string, log: Logger): Promise<Containment> {
+  const chosen = await chooseContainment();
+  if (config.RESTART_POLICY === 'adopt' && chosen.containment.adoption === undefined) {
+    throw new ConfigError(`RESTART_POLICY holds "adopt"; allowed: kill, or what makes it work (${chosen.weakness})`);
+  }
+  if (config.ISOLATION === 'none') {
+    if (chosen.weakness !== null) log.warn({ reason: chosen.weakness }, 'weak containment');
+    return chosen.containment;
+  }
+  const { WORKSPACE_DIR, JOBS_DIR, API_BEARER_TOKEN_FILE, GIT_CRYPT_KEY } = config;
+  const hidden = [dataDir, WORKSPACE_DIR, JOBS_DIR, API_BEARER_TOKEN_FILE, GIT_CRYPT_KEY].flatMap((path) =>
+    path === undefined || path === null ? [] : [resolve(path)],
+  );
+  const namespace = await chooseNamespace(hidden, chosen);
+  if (typeof namespace !== 'string') return namespace;
+  throw new ConfigError(`ISOLATION holds "namespace"; allowed: none, or what makes it work (${namespace})`);
 }
 
 async function useDataDir(dataDir: string): Promise<void> {
@@ -179,6 +198,7 @@ function createRunner(
     graceMs: config.KILL_GRACE_SECONDS * 1000,
     maxOutputBytes: config.MAX_OUTPUT_BYTES,
     idleMs: config.IDLE_TIMEOUT_SECONDS * 1000,
+    survives: config.RESTART_POLICY === 'adopt',
     log,
     clock,
   });

@@ -22,6 +22,8 @@ const defaults: Config = {
   OPENAI_COMPAT_TIMEOUT_SECONDS: 900,
   KILL_GRACE_SECONDS: 5,
   IDLE_TIMEOUT_SECONDS: 0,
+  ISOLATION: 'none',
+  RESTART_POLICY: 'kill',
   DRAIN_SECONDS: 2820,
   MAX_OUTPUT_BYTES: 1_073_741_824,
   AGENT_ENV: [],
@@ -93,6 +95,8 @@ const taken: readonly (readonly [keyof Config, string, unknown])[] = [
   ['AGENT_ENV', 'A, _B1,', ['A', '_B1']],
   ['AGENT_ENV', '', []],
   ['LOG_LEVEL', 'silent', 'silent'],
+  ['ISOLATION', 'namespace', 'namespace'],
+  ['RESTART_POLICY', 'adopt', 'adopt'],
 ];
 
 test.each(taken)('%s=%s is taken', (name, value, expected) => {
@@ -142,6 +146,8 @@ const refused: readonly (readonly [string, string, readonly string[]])[] = [
   ['MAX_OUTPUT_BYTES', `${whole} 1024 to 1099511627776`, [...notNumbers, '1023', '1099511627777']],
   ['AGENT_ENV', 'names of variables', ['1A', 'A B', 'A=b', 'A;B', '*', 'é']],
   ['LOG_LEVEL', 'one of fatal, error', ['', 'INFO', 'verbose', 'info ']],
+  ['ISOLATION', 'none or namespace', ['', 'pod', 'NONE']],
+  ['RESTART_POLICY', 'kill or adopt', ['', 'keep']],
 ];
 
 describe.each(refused)('%s', (name, allowed, values) => {

@@ -2,9 +2,9 @@ import { randomUUID } from 'node:crypto';
 import { type JobId, type JobOutcome, outcomeWithoutAgent } from '../jobs/job.ts';
 import type { AgentRun, AgentRunner, Clock, Log } from '../jobs/ports.ts';
 import type { Command } from '../process/command.ts';
-import type { Containment } from '../process/containment.ts';
+import type { AdoptedFiles, Containment } from '../process/containment.ts';
 import { endMarked } from '../process/marked-processes.ts';
-import { type ProcessExit, runProcess } from '../process/run-process.ts';
+import { adoptRun, type ProcessExit, runProcess } from '../process/run-process.ts';
 import { readEvents } from './agent-events.ts';
 import { judge } from './agent-outcome.ts';
 import { readReport } from './agent-report.ts';
@@ -36,6 +36,8 @@ export interface AgentRunnerOptions {
   readonly idleMs?: number | null;
   /** How each agent's processes are held together; by its process group where this is absent. */
   readonly containment?: Containment;
+  /** Runs of `execute` jobs go on when the service ends, and can be adopted by the next one. */
+  readonly survives?: boolean;
   /** How long an agent may stay silent after its result before it is ended. */
   readonly lingerMs?: number;
   readonly log: Log;
@@ -75,7 +77,7 @@ export function createAgentRunner(options: AgentRunnerOptions): AgentRunner {
       if (provider === undefined) return notStarted('No agent CLI of this name is known');
       const live: LiveRun = { provider, stdoutFile: directories.paths(run.id).stdout, ended: false };
       running.set(run.id, live);
-      const recording = options.recorder.begin(run.id);
+      const recording = run.adopted === true ? options.recorder.resume(run.id) : options.recorder.begin(run.id);
       try {
         return await runAgent(runtime, live, run, recording, signal);
       } catch (error) {
@@ -87,6 +89,14 @@ export function createAgentRunner(options: AgentRunnerOptions): AgentRunner {
         await recording.end();
         await directories.release(run.id);
       }
+    },
+    async canAdopt(id) {
+      const { adoption } = options.containment ?? {};
+      if (adoption === undefined || !(await adoption.isPossible(filesOf(directories.paths(id), id)))) return false;
+      directories.hold(id);
+      // From now on: a reader who came before the run is taken over would close its log.
+      options.recorder.resume(id);
+      return true;
     },
     follow(id, signal) {
       // Looked up now and not at the first read, when the run may be over.
@@ -122,6 +132,11 @@ async function runAgent(
   const { directories, log } = runtime;
   const { id, spec } = run;
   const { provider } = live;
+  if (run.adopted === true) {
+    recording.start();
+    const paths = directories.paths(id);
+    return await conclude(live, run, paths, await adoptProgram(runtime, run, paths, provider.output, signal));
+  }
   const paths = await directories.create(id, provider.stdin(spec), spec.systemPrompt);
   recording.start();
   const args = provider.args({ id, spec, paths, sessionId: randomUUID() });
@@ -130,9 +145,14 @@ async function runAgent(
   if (file === null) return notStarted(missing(provider));
   const program = { file, args, env, cwd: run.workspacePath };
   const exit = await runProgram(runtime, program, run, paths, provider.output, signal);
+  if (exit.spawnError !== null) log.error({ job_id: id, err: exit.spawnError }, 'agent could not be started');
+  return await conclude(live, run, paths, exit);
+}
+
+async function conclude(live: LiveRun, { spec }: AgentRun, paths: RunPaths, exit: ProcessExit): Promise<JobOutcome> {
+  const { provider } = live;
   live.ended = true;
   if (exit.spawnError !== null) {
-    log.error({ job_id: id, err: exit.spawnError }, 'agent could not be started');
     return notStarted(`The ${provider.name} CLI could not be started: ${provider.installHint}`);
   }
   const { report, found } = await readReport(paths, spec, provider.output, exit);
@@ -140,9 +160,9 @@ async function runAgent(
 }
 
 async function runProgram(
-  { graceMs, hurry, maxOutputBytes, idleMs = null, lingerMs, containment, log }: Runtime,
+  { graceMs, hurry, maxOutputBytes, idleMs = null, lingerMs, containment, survives, log }: Runtime,
   command: Command,
-  { id, spec }: AgentRun,
+  { id, spec, workspacePath }: AgentRun,
   paths: RunPaths,
   output: AgentOutput,
   signal: AbortSignal,
@@ -162,10 +182,14 @@ async function runProgram(
         hurry,
         maxOutputBytes,
         ...(containment === undefined ? {} : { containment }),
+        access: {
+          writable: [workspacePath, paths.config, paths.tmp],
+          readable: spec.systemPrompt === null ? [] : [paths.systemPrompt],
+        },
         // Set in the agent's environment, and so in that of all it starts.
-        mark: `${jobMark}=${id}`,
-        recordFile: paths.record,
-        exitFile: paths.exit,
+        ...filesOf(paths, id),
+        // The caller of a chat goes with the connection.
+        survives: survives === true && spec.kind === 'execute',
         onSpawn: (pid) => log.debug({ job_id: id, pid }, 'agent started'),
       },
       AbortSignal.any([signal, linger.signal]),
@@ -173,6 +197,31 @@ async function runProgram(
   } finally {
     linger.stop();
   }
+}
+
+/** Takes over the agent of a job that an earlier process began. */
+async function adoptProgram(
+  { containment, hurry, lingerMs, log }: Runtime,
+  { id }: AgentRun,
+  paths: RunPaths,
+  output: AgentOutput,
+  signal: AbortSignal,
+): Promise<ProcessExit> {
+  const adoption = containment?.adoption;
+  if (adoption === undefined) throw new Error('nothing can be adopted at this level of containment');
+  log.info({ job_id: id }, 'agent adopted');
+  const hasResult = async (): Promise<boolean> => (await findResult(paths.stdout, output)).outcome === 'found';
+  const linger = watchLingering({ stdoutFile: paths.stdout, hasResult, patienceMs: lingerMs ?? defaultLingerMs });
+  try {
+    return await adoptRun(adoption, { ...filesOf(paths, id), hurry }, AbortSignal.any([signal, linger.signal]));
+  } finally {
+    linger.stop();
+  }
+}
+
+/** What ties a run to the supervisor that holds it. */
+function filesOf({ record, exit }: RunPaths, id: string): AdoptedFiles {
+  return { mark: `${jobMark}=${id}`, recordFile: record, exitFile: exit };
 }
 
 function cliCheck(runtime: Runtime, provider: AgentProvider): () => Promise<string | null> {

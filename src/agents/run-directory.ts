@@ -26,6 +26,8 @@ export interface RunPaths {
 
 export interface RunDirectories {
   paths(name: string): RunPaths;
+  /** The directory that an earlier process made is in use: `sweep` leaves it alone until it is released. */
+  hold(name: string): void;
   /** Makes an empty directory for a run; what an earlier attempt left is put away. */
   create(name: string, prompt: string, systemPrompt: string | null): Promise<RunPaths>;
   /** Takes the agent's own files away and leaves the logs. Never rejects: what it cannot remove is left to `sweep`. */
@@ -67,6 +69,7 @@ export function createRunDirectories(runsDir: string, log: Log): RunDirectories 
 
   return {
     paths,
+    hold: (name) => void inUse.add(name),
     async create(name, prompt, systemPrompt) {
       const run = paths(name);
       inUse.add(name);

@@ -34,6 +34,8 @@ export interface Recording {
 export interface RunRecorder {
   /** From now on the run of this name is one that others can read. */
   begin(id: JobId): Recording;
+  /** As `begin`, for a run of an earlier process that goes on: what that process fixed stays. */
+  resume(id: JobId): Recording;
   /** The recording of a run that has not ended here. */
   current(id: JobId): Recording | undefined;
   /** The order of a run that is over; fixes its end if the process died before it could. */
@@ -54,14 +56,16 @@ const cutPattern = /^(at|end) (\d{1,15}) (\d{1,15});$/;
  */
 export function createRunRecorder({ runsDir, log }: { readonly runsDir: string; readonly log: Log }): RunRecorder {
   const recordings = new Map<JobId, Recording>();
+  const record = (id: JobId, cuts: readonly Cut[]): Recording => {
+    const recording = createRecording(runPaths(runsDir, id), log, cuts, () => {
+      if (recordings.get(id) === recording) recordings.delete(id);
+    });
+    recordings.set(id, recording);
+    return recording;
+  };
   return {
-    begin(id) {
-      const recording = createRecording(runPaths(runsDir, id), log, () => {
-        if (recordings.get(id) === recording) recordings.delete(id);
-      });
-      recordings.set(id, recording);
-      return recording;
-    },
+    begin: (id) => record(id, []),
+    resume: (id) => recordings.get(id) ?? record(id, readOrder(runPaths(runsDir, id).order).cuts),
     current: (id) => recordings.get(id),
     sealed(id) {
       const paths = runPaths(runsDir, id);
@@ -75,8 +79,8 @@ export function createRunRecorder({ runsDir, log }: { readonly runsDir: string; 
   };
 }
 
-function createRecording(paths: RunPaths, log: Log, onEnd: () => void): Recording {
-  const order = { cuts: [] as Cut[], stdoutFixed: 0, end: null as Cut | null };
+function createRecording(paths: RunPaths, log: Log, cuts: readonly Cut[], onEnd: () => void): Recording {
+  const order = { cuts: [...cuts], stdoutFixed: 0, end: null as Cut | null };
   const change = createChange();
   let timer: NodeJS.Timeout | undefined;
   let readers = 0;

@@ -37,6 +37,8 @@ export interface JobServiceDeps {
   readonly capacity: number;
   /** Queued and running jobs together. */
   readonly maxUnfinished: number;
+  /** Runs outlive this process: those of an earlier one are adopted, and a drain leaves what runs to the next. */
+  readonly adoptsRuns?: boolean;
   /** How long a final job is kept. */
   readonly ttlMs: number;
   /** How long at most one is kept whose follow-up is due. */

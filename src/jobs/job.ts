@@ -68,8 +68,8 @@ export interface JobSpec {
   readonly followUp?: boolean;
 }
 
-/** How surely a job's processes are held together: only their process group, or every descendant. */
-export const containmentLevels = ['group', 'supervisor'] as const;
+/** How surely a job's processes are held: their process group, every descendant, or every descendant, shut in. */
+export const containmentLevels = ['group', 'supervisor', 'namespace'] as const;
 export type ContainmentLevel = (typeof containmentLevels)[number];
 
 /** What became of a job's processes. Null where the level cannot know. */

@@ -1,8 +1,9 @@
+import { adoptRuns } from './adoption.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import { defaultFollowUpTtlMs } from './job-access.ts';
 import type { JobService, JobServiceControl, JobServiceDeps } from './job-service.ts';
 import type { JobSignals } from './job-signals.ts';
-import type { JobPage } from './ports.ts';
+import type { Claim, JobPage } from './ports.ts';
 import { startRetention } from './retention.ts';
 import type { RunningJobs } from './running-jobs.ts';
 
@@ -19,15 +20,19 @@ type Lifecycle = Pick<JobServiceControl, 'recover' | 'begin' | 'drain' | 'hurry'
 export function createLifecycle(deps: LifecycleDeps): Lifecycle {
   const { store, queue, clock, log, runner, signals, running, dispatcher } = deps;
   let draining: Promise<void> | undefined;
+  /** Claims that wait for `begin`. */
+  let adopted: readonly Claim[] = [];
   let stopRetention: (() => Promise<void>) | undefined;
 
   async function drain(drainMs: number): Promise<void> {
     // First of all: a store that hangs must not keep agents running past their time.
-    const timer = setTimeout(() => running.endAll('shutdown'), drainMs);
+    // Runs that outlive this process are left as they are; the next one adopts them.
+    const late = Promise.withResolvers<void>();
+    const timer = setTimeout(() => (deps.adoptsRuns ? late.resolve() : running.endAll('shutdown')), drainMs);
     await dispatcher.stop();
     await cancelQueuedChats(deps);
     signals.settle();
-    await queue.idle();
+    await Promise.race([queue.idle(), late.promise]);
     clearTimeout(timer);
     await stopRetention?.();
   }
@@ -35,6 +40,7 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
   return {
     isDraining: () => draining !== undefined,
     async recover() {
+      if (deps.adoptsRuns) adopted = await adoptRuns(deps);
       const changed = await store.membership.recover(clock.now());
       if (changed.length > 0) log.warn({ jobs: changed.length }, 'jobs of an earlier process were ended');
     },
@@ -47,6 +53,8 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
         ...{ store: store.jobs, runner, clock, log, ttlMs: deps.ttlMs },
         followUpTtlMs: deps.followUpTtlMs ?? defaultFollowUpTtlMs,
       });
+      for (const claim of adopted) queue.add(() => running.run(claim));
+      adopted = [];
       dispatcher.begin();
     },
     drain(drainMs) {

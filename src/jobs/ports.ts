@@ -36,6 +36,8 @@ export interface Claim {
   readonly job: JobRecord;
   readonly attempt: number;
   readonly owner: string;
+  /** Its agent runs already: it outlived the process that started it. */
+  readonly adopted?: true;
 }
 
 export interface JobQuery {
@@ -103,6 +105,8 @@ export interface Membership {
    * jobs, whose callers went with the connection, become `cancelled` (`client_gone`). Names all it changed.
    */
   recover(now: number): Promise<readonly JobId[]>;
+  /** Makes these running jobs of an earlier incarnation this one's own, before `recover`. Absent where runs never outlive one. */
+  adopt?(ids: readonly JobId[]): Promise<readonly Claim[]>;
   /** How many jobs are in each unfinished state, from memory. */
   counts(): { readonly queued: number; readonly running: number };
 }
@@ -144,6 +148,8 @@ export interface WorkspaceManager {
    * signal's reason once it aborted. What it left half-made is removed by itself.
    */
   create(id: JobId, signal: AbortSignal): Promise<Workspace>;
+  /** The workspace of a running job that an earlier process made; the next `sweep` leaves it alone. */
+  adopt?(id: JobId): Workspace;
   /** Removes every workspace that a dead process left. Called at start, before the first `create`. */
   sweep(): Promise<void>;
   /** Why no workspace can be made now, a sentence for an operator; null when all is well. */
@@ -159,6 +165,8 @@ export interface AgentRun {
   readonly id: JobId;
   readonly spec: JobSpec;
   readonly workspacePath: string;
+  /** It runs already: see `canAdopt`. */
+  readonly adopted?: boolean;
 }
 
 /** One thing that an agent did, the same for every CLI. */
@@ -175,6 +183,11 @@ export interface AgentRunner {
    * tree is ended first. Resolves only when none of the processes it knows of is left.
    */
   run(run: AgentRun, signal: AbortSignal): Promise<JobOutcome>;
+  /**
+   * Whether the agent of this job, which an earlier process started, runs still or has left word of its end. Then `run` with
+   * `adopted` takes it over, and `sweep` leaves it alone; if not, what is left of it is killed. Never rejects.
+   */
+  canAdopt?(id: JobId): Promise<boolean>;
   /**
    * What the agent of a running job does, from its beginning, live, until its run ended. Served from the log at the reader's
    * own pace: a slow reader costs no memory and loses nothing. Ends at once for a job that does not run here.

@@ -17,9 +17,10 @@ export interface RunJobDeps {
 export async function runJob(claim: Claim, deps: RunJobDeps, signal: AbortSignal): Promise<JobOutcome> {
   const { id, spec } = claim.job;
   try {
-    const workspace = await deps.workspaces.create(id, signal);
+    const adopted = claim.adopted === true;
+    const workspace = (adopted ? deps.workspaces.adopt?.(id) : null) ?? (await deps.workspaces.create(id, signal));
     try {
-      const running = deps.runner.run({ id, spec, workspacePath: workspace.path }, signal);
+      const running = deps.runner.run({ id, spec, workspacePath: workspace.path, adopted }, signal);
       deps.onAgentStart();
       return await running;
     } finally {

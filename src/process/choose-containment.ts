@@ -1,6 +1,8 @@
+import { existsSync } from 'node:fs';
 import { execa } from 'execa';
 import type { Containment } from './containment.ts';
 import { createGroupContainment } from './group-containment.ts';
+import { createNamespaceContainment, namespaceFault } from './namespace-containment.ts';
 import { createSupervisorContainment } from './supervisor-containment.ts';
 
 export const supervisorFile = new URL('../../native/supervise', import.meta.url).pathname;
@@ -29,4 +31,20 @@ export async function chooseContainment(file: string = supervisorFile): Promise<
       'jobs are held together by their process group alone, and what leaves it stays behind: ' +
       `the supervisor does not work here (${why}); build it with native/build.sh`,
   };
+}
+
+/** Where distributions put it: nothing of the environment decides which program shuts agents in. */
+const bwrapFiles = ['/usr/bin/bwrap', '/usr/local/bin/bwrap'];
+
+/** A sandbox under the supervisor, or why that cannot be had here, a sentence. There is nothing to fall back on. Never rejects. */
+export async function chooseNamespace(
+  hidden: readonly string[],
+  chosen: ChosenContainment,
+): Promise<Containment | string> {
+  if (chosen.weakness !== null) return chosen.weakness;
+  const bwrap = bwrapFiles.find((path) => existsSync(path));
+  if (bwrap === undefined) return 'bubblewrap is not installed: there is no /usr/bin/bwrap';
+  const options = { bwrap, hidden, supervisor: chosen.containment };
+  const fault = await namespaceFault(options);
+  return fault === null ? createNamespaceContainment(options) : `bubblewrap does not work here: ${fault}`;
 }

@@ -1,7 +1,7 @@
 import type { Command } from './command.ts';
 
-/** How surely a program and all that it starts are held together: only its process group, or everything. */
-export type ContainmentLevel = 'group' | 'supervisor';
+/** How surely a program and all that it starts are held: their process group, all of them, or all of them shut in. */
+export type ContainmentLevel = 'group' | 'supervisor' | 'namespace';
 
 /** What a contained program may use. Durations in ms. */
 export interface ProcessLimits {
@@ -21,12 +21,25 @@ export interface Streams {
   readonly stderr: number;
 }
 
+/** Absolute paths. */
+export interface Access {
+  readonly writable: readonly string[];
+  /** Also where what lies around it is hidden. */
+  readonly readable: readonly string[];
+}
+
 export interface Launch {
   readonly command: Command;
   readonly streams: Streams;
   readonly limits: ProcessLimits;
+  /** What it may see and change where it is shut in: all else is read-only, hidden, or its own. */
+  readonly access?: Access | undefined;
+  /** How many generations of a sandbox lie between the supervisor and what the command is about. */
+  readonly depth?: number | undefined;
   /** An entry of the environment that no other program has: what is left of this one is looked for by it. */
   readonly mark?: string | undefined;
+  /** It goes on when this process ends, for a later one to adopt. */
+  readonly survives?: boolean | undefined;
   /** Where the supervisor writes who runs, and how it ended: for those who come after this process. */
   readonly recordFile?: string | undefined;
   readonly exitFile?: string | undefined;
@@ -71,10 +84,26 @@ export interface ContainedProcess {
   readonly ended: Promise<ContainedEnd>;
 }
 
+/** What an earlier process started a program with. */
+export interface AdoptedFiles {
+  readonly mark: string;
+  readonly recordFile: string;
+  readonly exitFile: string;
+}
+
+/** How programs are taken over that an earlier process started, and that outlived it. */
+export interface Adoption {
+  /** Whether it runs still, or has left word of its end. If neither, what is left of it is killed. Never rejects. */
+  isPossible(files: AdoptedFiles): Promise<boolean>;
+  take(files: AdoptedFiles): ContainedProcess;
+}
+
 /** Starts programs so that each, with all that it starts, can be ended as one, and ends them at their limits. */
 export interface Containment {
   readonly level: ContainmentLevel;
   start(launch: Launch): ContainedProcess;
+  /** Absent where nothing outlives this process in a way that could be found again. */
+  readonly adoption?: Adoption;
 }
 
 export const supervisionLost = 'supervision_lost';

@@ -1,12 +1,21 @@
 import { constants, type FileHandle, open } from 'node:fs/promises';
 import type { Command } from './command.ts';
-import { type ContainedEnd, type Containment, type Launch, neverRan, type ProcessLimits } from './containment.ts';
+import {
+  type AdoptedFiles,
+  type Adoption,
+  type ContainedEnd,
+  type ContainedProcess,
+  type Containment,
+  type Launch,
+  neverRan,
+  type ProcessLimits,
+} from './containment.ts';
 import { createGroupContainment } from './group-containment.ts';
 
 export interface ProcessOptions
   extends Omit<ProcessLimits, 'idleMs'>,
     Partial<Pick<ProcessLimits, 'idleMs'>>,
-    Pick<Launch, 'mark' | 'recordFile' | 'exitFile' | 'onSpawn'> {
+    Pick<Launch, 'access' | 'survives' | 'mark' | 'recordFile' | 'exitFile' | 'onSpawn'> {
   readonly command: Command;
   /** Read from its start. */
   readonly stdinFile: string;
@@ -35,6 +44,18 @@ export async function runProcess(options: ProcessOptions, signal: AbortSignal): 
   const startedAt = Date.now();
   const start = performance.now();
   const end = await runWithFiles(options, signal);
+  return { ...end, startedAt, durationMs: performance.now() - start };
+}
+
+/** Takes over a program that an earlier process started with `survives`, until its end. Never rejects. */
+export async function adoptRun(
+  adoption: Adoption,
+  options: AdoptedFiles & Pick<ProcessOptions, 'hurry'>,
+  signal: AbortSignal,
+): Promise<ProcessExit> {
+  const start = performance.now();
+  const startedAt = Date.now();
+  const end = await attend(adoption.take(options), options.hurry, signal);
   return { ...end, startedAt, durationMs: performance.now() - start };
 }
 
@@ -67,14 +88,34 @@ async function runContained(
 ): Promise<ContainedEnd> {
   if (signal.aborted) return { ...neverRan, endedBy: reasonOf(signal) };
   const { command, timeoutMs, idleMs = null, maxOutputBytes, graceMs, hurry } = options;
-  const { mark, recordFile, exitFile, onSpawn } = options;
+  const { access, survives, mark, recordFile, exitFile, onSpawn } = options;
   const limits = { timeoutMs, idleMs, maxOutputBytes, graceMs };
   const containment = options.containment ?? createGroupContainment();
-  const program = containment.start({ command, streams, limits, mark, recordFile, exitFile, onSpawn });
+  const program = containment.start({
+    command,
+    streams,
+    limits,
+    access,
+    survives,
+    mark,
+    recordFile,
+    exitFile,
+    onSpawn,
+  });
+  return await attend(program, hurry, signal);
+}
+
+/** Ends a program when the signal aborts, and waits for its end. */
+async function attend(
+  program: ContainedProcess,
+  hurry: AbortSignal | undefined,
+  signal: AbortSignal,
+): Promise<ContainedEnd> {
   const aborted = (): void => program.end(reasonOf(signal));
   signal.addEventListener('abort', aborted, { once: true });
   hurry?.addEventListener('abort', program.hurry, { once: true });
   if (hurry?.aborted) program.hurry();
+  if (signal.aborted) aborted();
   try {
     return await program.ended;
   } finally {

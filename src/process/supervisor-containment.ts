@@ -2,9 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { Socket } from 'node:net';
-import { constants } from 'node:os';
-import { getSystemErrorMessage, getSystemErrorName } from 'node:util';
-import { z } from 'zod';
+import { adoptProcess, canAdopt } from './adopted-process.ts';
 import {
   type ContainedEnd,
   type ContainedProcess,
@@ -15,6 +13,7 @@ import {
   termShareOfGrace,
 } from './containment.ts';
 import { killStrays } from './strays.ts';
+import { EndSchema, endOf, StartSchema } from './supervisor-lines.ts';
 
 export interface SupervisorOptions {
   /** The program built from native/supervise.c. */
@@ -41,21 +40,16 @@ const maxOpenFiles = 65_536;
 /** The service answers first when the processors are taken. */
 const niceness = 5;
 
-const StartSchema = z.object({ pid: z.int(), keeper: z.int() });
-const EndSchema = z.object({
-  exit_code: z.int().nullable(),
-  signal: z.int().nullable(),
-  spawn_errno: z.int(),
-  ended_by: z.string().nullable(),
-  killed: z.int(),
-  survivors: z.int(),
-  peak_rss_bytes: z.int(),
-  cpu_ms: z.int(),
-});
-
 /** Contains by a supervisor per program, which ends every descendant at every end: see native/supervise.c. */
 export function createSupervisorContainment(options: SupervisorOptions): Containment {
-  return { level: 'supervisor', start: (launch) => start(options, launch) };
+  return {
+    level: 'supervisor',
+    start: (launch) => start(options, launch),
+    adoption: {
+      isPossible: (files) => canAdopt(options.file, files),
+      take: (files) => adoptProcess(options.file, files),
+    },
+  };
 }
 
 function start(options: SupervisorOptions, launch: Launch): ContainedProcess {
@@ -107,7 +101,7 @@ function start(options: SupervisorOptions, launch: Launch): ContainedProcess {
 }
 
 function argumentsOf({ deadManMs }: SupervisorOptions, launch: Launch): readonly string[] {
-  const { command, limits, recordFile, exitFile } = launch;
+  const { command, limits, recordFile, exitFile, depth, survives } = launch;
   const settings = {
     control: 3,
     cwd: command.cwd,
@@ -120,6 +114,8 @@ function argumentsOf({ deadManMs }: SupervisorOptions, launch: Launch): readonly
     fsize: maxFileBytes,
     nofile: maxOpenFiles,
     nice: niceness,
+    depth: depth ?? 0,
+    adopt: survives === true ? 1 : 0,
     ...(recordFile === undefined ? {} : { record: recordFile }),
     ...(exitFile === undefined ? {} : { exit: exitFile }),
   };
@@ -184,46 +180,4 @@ function signalSupervisor(pid: number, signal: NodeJS.Signals): void {
   } catch {
     // It ended while we looked.
   }
-}
-
-function endOf(end: z.output<typeof EndSchema>, file: string, reason: string | null): ContainedEnd {
-  if (end.spawn_errno !== 0) return { ...neverRan, spawnError: systemError(end.spawn_errno, file) };
-  return {
-    exitCode: end.exit_code,
-    signal: end.signal === null ? null : signalName(end.signal),
-    endedBy: endedBy(end.ended_by, reason),
-    spawnError: null,
-    containment: {
-      level: 'supervisor',
-      killed: end.killed,
-      survivors: end.survivors,
-      peakRssBytes: end.peak_rss_bytes,
-      cpuMs: end.cpu_ms,
-    },
-  };
-}
-
-function endedBy(word: string | null, reason: string | null): string | null {
-  switch (word) {
-    case null:
-    case 'timeout':
-    case 'idle':
-    case 'output_limit':
-      return word;
-    case 'request':
-    case 'signal':
-      return reason ?? supervisionLost;
-    default:
-      return supervisionLost;
-  }
-}
-
-function systemError(errno: number, file: string): Error {
-  const code = getSystemErrorName(-errno);
-  return Object.assign(new Error(`spawn ${file} ${code}: ${getSystemErrorMessage(-errno)}`), { code });
-}
-
-function signalName(number: number): NodeJS.Signals | null {
-  const entries = Object.entries(constants.signals) as [NodeJS.Signals, number][];
-  return entries.find(([, value]) => value === number)?.[0] ?? null;
 }

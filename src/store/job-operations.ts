@@ -141,6 +141,7 @@ function createUpkeep(db: DatabaseSync, tally: Tally, incarnation: string, readi
   const loseRunning = db.prepare(
     `UPDATE jobs ${setFinal} WHERE status = 'running' AND owner <> :incarnation RETURNING id`,
   );
+  const own = db.prepare(`UPDATE jobs SET owner = ? WHERE id = ? AND status = 'running' RETURNING seq`);
   const cancelChats = db.prepare(`UPDATE jobs ${setFinal} WHERE status = 'queued' AND kind = 'chat' RETURNING id`);
   const prepareEvict = (due: 0 | 1) =>
     db.prepare(
@@ -167,6 +168,11 @@ function createUpkeep(db: DatabaseSync, tally: Tally, incarnation: string, readi
       tally.queued -= goneRows.length;
       return [...lostRows, ...goneRows].map((row) => asJobRow(row).id);
     },
+    adopt: ({ ids }) =>
+      ids.flatMap((id) => {
+        const row = own.get(incarnation, id);
+        return row === undefined ? [] : [reading.bySeq(Number(row['seq']))];
+      }),
     evict: ({ finishedBefore, limit, dueBefore }) => {
       const rows = evict.all(finishedBefore, limit);
       return [...rows, ...evictDue.all(dueBefore, limit - rows.length)].map((row) => asJobRow(row).id);

@@ -19,7 +19,7 @@ export function createSqliteStore({ file, log }: { readonly file: string; readon
       remove: (id) => channel.call('remove', id),
       acknowledge: (id, now) => channel.call('acknowledge', { id, now }),
     },
-    membership: createMembership(channel),
+    membership: createMembership(channel, incarnation),
     ready: async () => {
       await channel.opened();
       await channel.call('probe', null);
@@ -62,8 +62,12 @@ function createJobs(channel: WorkerChannel, incarnation: string): JobStore {
   };
 }
 
-function createMembership(channel: WorkerChannel): Membership {
+function createMembership(channel: WorkerChannel, incarnation: string): Membership {
   return {
+    adopt: async (ids) => {
+      const jobs = await channel.call('adopt', { ids });
+      return jobs.map((job) => ({ job, attempt: job.attempt, owner: incarnation }));
+    },
     recover: (now) => channel.call('recover', { now }),
     counts: channel.counts,
   };

@@ -32,6 +32,8 @@ export interface Calls {
     output: readonly JobId[];
   };
   acknowledge: { input: { readonly id: JobId; readonly now: number }; output: JobRecord | undefined };
+  /** Running jobs whose owner this incarnation becomes. */
+  adopt: { input: { readonly ids: readonly JobId[] }; output: readonly JobRecord[] };
   recover: { input: { readonly now: number }; output: readonly JobId[] };
   /** Writes something of no meaning, so that its answer proves a commit. */
   probe: { input: null; output: null };

@@ -50,12 +50,17 @@ export function createWorkspaceManager(options: WorkspaceOptions): GitWorkspaces
   const base = createBaseRepo({ ...options, ...paths, git });
   const removal = createRemoval({ jobsDir: paths.jobsDir, log: options.log });
   const create = createCloning({ ...options, ...paths, git, base, removal });
+  const adopted = new Set<string>();
   return {
     create,
     start: (signal) => start(paths, base, options.log, signal),
+    adopt(id) {
+      adopted.add(id);
+      return workspace(id, join(paths.jobsDir, id), null, removal);
+    },
     async sweep() {
       await removal.emptyTrash();
-      const left = (await readdir(paths.jobsDir)).filter(isJobId);
+      const left = (await readdir(paths.jobsDir)).filter((name) => isJobId(name) && !adopted.has(name));
       await Promise.all(left.map(removal.discard));
     },
     check: async () => (await base.check()) ?? (await checkJobsDir(paths.jobsDir)),

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { supervisorFile } from '../../src/process/choose-containment.ts';
+import { chooseContainment, chooseNamespace, supervisorFile } from '../../src/process/choose-containment.ts';
 import { createSupervisorContainment } from '../../src/process/supervisor-containment.ts';
 import { type MessagesApi, startMessagesApi } from '../fixtures/messages-api.ts';
 import { asRecord, isAlive } from '../helpers/service-process.ts';
@@ -51,6 +51,31 @@ async function killSupervisor(run: StartedRun): Promise<void> {
   const record = await readFile(join(fixture.runsDir, run.id, 'supervisor.json'), 'utf8');
   process.kill(Number(asRecord(JSON.parse(record))['keeper']), 'SIGKILL');
 }
+
+/** Shut in, an agent has a /tmp of its own: what is installed there is not to be seen. */
+const isInTmp = import.meta.dirname.startsWith('/tmp/');
+
+describe.skipIf(isInTmp)('the real CLI, shut in', { timeout: timeoutMs }, () => {
+  test('works in its workspace, and leaves nobody', async () => {
+    const supervisor = await chooseContainment();
+    const containment = await chooseNamespace([], supervisor);
+    if (typeof containment === 'string') throw new Error(containment);
+    await using shut = await createRunnerFixture({
+      bin: { claude: realClaude },
+      sourceEnv: { PATH: process.env['PATH'], ANTHROPIC_API_KEY: 'dummy', ANTHROPIC_BASE_URL: api.url },
+      containment,
+    });
+    const tool = JSON.stringify({ file_path: 'made.txt', content: 'inside\n' });
+    const bash = JSON.stringify({ command: 'sleep 300 >/dev/null 2>&1 & ls /proc | grep -c "^[0-9]" >count.txt' });
+    const outcome = await shut.run(`say: A.\ntool: Write ${tool}\ntool: Bash ${bash}\nsay: Done.`);
+    expect(outcome).toMatchObject({
+      status: 'completed',
+      report: { containment: { level: 'namespace', survivors: 0 } },
+    });
+    expect(await readFile(join(shut.workspacePath, 'made.txt'), 'utf8')).toBe('inside\n');
+    expect(Number(await readFile(join(shut.workspacePath, 'count.txt'), 'utf8'))).toBeLessThan(20);
+  });
+});
 
 describe("what the real CLI's Bash tool started", { timeout: timeoutMs }, () => {
   test('is gone after a clean end', async () => {

@@ -1,7 +1,13 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { asRecord, isAlive, type ServiceProcess, startServiceProcess, temporaryDirectory } from '../helpers/service-process.ts';
+import {
+  asRecord,
+  isAlive,
+  type ServiceProcess,
+  startServiceProcess,
+  temporaryDirectory,
+} from '../helpers/service-process.ts';
 import { allFrames, type Frame, kept, readFrames } from '../helpers/sse-client.ts';
 import { waitFor } from '../helpers/wait.ts';
 
@@ -151,5 +157,9 @@ describe('the log of a job', () => {
 /** The agent of a killed service goes with it, or is ended by the next one: found by the id that it wrote. */
 async function agentIsGone(pidFile: string): Promise<void> {
   const pid = Number(await readFile(pidFile, 'utf8'));
-  await waitFor(() => isAlive(pid), (alive) => !alive, { what: 'the end of the agent' });
+  await waitFor(
+    () => isAlive(pid),
+    (alive) => !alive,
+    { what: 'the end of the agent' },
+  );
 }

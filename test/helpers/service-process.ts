@@ -116,7 +116,7 @@ async function endService(child: ChildProcess): Promise<void> {
 }
 
 /** What the service needs and nothing else: no credential of this machine, no port that somebody else has. */
-function baseEnvironment(dataDir: string): Record<string, string> {
+export function baseEnvironment(dataDir: string): Record<string, string> {
   return {
     PATH: `${join(root, 'node_modules', '.bin')}:/usr/local/bin:/usr/bin:/bin`,
     HOME: dirname(dataDir),

@@ -207,6 +207,13 @@ describe('a supervised program', () => {
     expect(containment).toMatchObject({ level: 'supervisor', killed: 0, survivors: 0 });
   });
 
+  test('leaves word of its end also on a disk that it filled up', async () => {
+    const inside = `${supervisorFile} exit=/mnt/exit record=/mnt/record -- /bin/sh -c 'cat /dev/zero >/mnt/fill; exit 5'`;
+    const sandbox = ['--ro-bind', '/', '/', '--dev', '/dev', '--proc', '/proc', '--size', '65536', '--tmpfs', '/mnt'];
+    const { stdout } = await promisify(execFile)('bwrap', [...sandbox, '/bin/sh', '-c', `${inside}; cat /mnt/exit`]);
+    expect(asRecord(JSON.parse(stdout))).toMatchObject({ exit_code: 5, survivors: 0 });
+  });
+
   test('ends as itself also when no line of the end can be written', async () => {
     expect(await sh('exit 3', { exitFile: '/proc/nowhere/exit' })).toMatchObject({ exitCode: 3, endedBy: null });
   });
