@@ -10,6 +10,7 @@ import { AccessTokenError, type AccessTokens, findAccessTokens } from './http/ac
 import { type App, createApp } from './http/app.ts';
 import { createTokenVerifier } from './http/auth.ts';
 import { createReadiness } from './http/readiness.ts';
+import { createWebhookClient, type WebhookSettings } from './http/webhook-client.ts';
 import { createJobService, type JobServiceControl } from './jobs/job-service.ts';
 import type { AgentRunner, Clock, Store } from './jobs/ports.ts';
 import { createMemoryQueue } from './queue/memory-queue.ts';
@@ -81,11 +82,13 @@ export async function startService({ config, env, version }: ServiceOptions): Pr
     const runsDir = join(dataDir, 'runs');
     const recorder = createRunRecorder({ runsDir, log });
     const runner = createRunner(config, { runsDir, recorder }, env, log);
+    const webhooks = webhookSettings(config);
     const metrics = createMetrics({ version, stats: () => jobs.stats() });
     const jobs = createJobService({
       ...{ store, workspaces, runner, clock, log },
       runLog: createRunLog({ runsDir, recorder, providers }),
       queue: createMemoryQueue(config.MAX_CONCURRENCY),
+      ...(webhooks !== null && { postWebhook: createWebhookClient(webhooks) }),
       onFinished: (job) => metrics.finished(job),
       capacity: config.MAX_CONCURRENCY,
       maxUnfinished: config.MAX_QUEUE_DEPTH,
@@ -102,6 +105,7 @@ export async function startService({ config, env, version }: ServiceOptions): Pr
       readiness: readinessOf(parts, () => begun),
       maxPromptBytes: config.MAX_PROMPT_BYTES,
       openai: openAiSettings(config),
+      ...(webhooks !== null && { webhooks: { allowed: webhooks.allowed, url: config.WEBHOOK_URL } }),
     });
     const url = await app.listen({ host: config.HOST, port: config.PORT });
     log.info({ url, version, data: dataDir, containment: 'group' }, 'listening');
@@ -178,6 +182,10 @@ function createRunner(
     log,
     clock,
   });
+}
+
+function webhookSettings({ WEBHOOK_SECRET: secret, WEBHOOK_ALLOWED_HOSTS: allowed }: Config): WebhookSettings | null {
+  return secret === null ? null : { secret: Buffer.from(secret.slice('whsec_'.length), 'base64'), allowed };
 }
 
 function openAiSettings(config: Config) {

@@ -27,6 +27,7 @@ import { jobRoutes } from './routes/jobs.ts';
 import { logRoutes } from './routes/log.ts';
 import { metricsRoute } from './routes/metrics.ts';
 import { probeRoutes } from './routes/probes.ts';
+import { webhookRoutes } from './routes/webhooks.ts';
 
 export interface AppDeps {
   readonly jobs: JobService;
@@ -38,6 +39,8 @@ export interface AppDeps {
   readonly clock: Clock;
   readonly version: string;
   readonly maxPromptBytes: number;
+  /** Absent where webhooks are not configured; `url` is told of every job. */
+  readonly webhooks?: { readonly allowed: readonly string[]; readonly url: string | null };
   /** Between two comments of a silent event stream; the default suits the proxies that are known. */
   readonly eventCommentMs?: number;
   readonly openai: OpenAiSettings;
@@ -113,6 +116,7 @@ export async function createApp(deps: AppDeps): Promise<App> {
   jobRoutes(routes, deps);
   eventRoutes(routes, deps);
   logRoutes(routes, deps);
+  webhookRoutes(routes, deps);
   chatRoutes(routes, deps);
   modelRoutes(routes, deps);
   docsRoutes(routes);

@@ -1,14 +1,13 @@
 import { createDispatcher } from './dispatcher.ts';
-import { IdempotencyConflictError, QueueFullError, UnavailableError } from './errors.ts';
 import { followJob } from './follow-job.ts';
 import type { FinishedJob, JobRecord, JobSpec } from './job.ts';
 import { createJobAccess } from './job-access.ts';
 import { type NumberedEvent, openJobLog, readJobEvents } from './job-events.ts';
-import { createJobId } from './job-id.ts';
 import { createJobSignals } from './job-signals.ts';
 import { createLifecycle } from './lifecycle.ts';
 import type {
   AgentRunner,
+  Claim,
   Clock,
   EndReason,
   Idempotency,
@@ -17,12 +16,13 @@ import type {
   JobQuery,
   JobQueue,
   Log,
-  NewJob,
   Store,
   WorkspaceManager,
 } from './ports.ts';
 import type { LogSource, RawLog, RunLog } from './run-log.ts';
 import { createRunningJobs } from './running-jobs.ts';
+import { createSubmission } from './submission.ts';
+import { createWebhookSender, type Outbox, type PostWebhook } from './webhooks.ts';
 
 export interface JobServiceDeps {
   readonly store: Store;
@@ -32,6 +32,8 @@ export interface JobServiceDeps {
   readonly runLog: RunLog;
   readonly clock: Clock;
   readonly log: Log;
+  /** Sends webhooks; absent where they are not configured. */
+  readonly postWebhook?: PostWebhook;
   /** Told of each final job, for metrics. */
   readonly onFinished?: (job: FinishedJob) => void;
   readonly capacity: number;
@@ -80,6 +82,8 @@ export interface JobService {
   events(id: string, after: number, signal: AbortSignal): AsyncGenerator<NumberedEvent, void>;
   /** The raw output of the job's run; with a signal to follow by, not before the run has begun. */
   log(id: string, source: LogSource, follow: AbortSignal | null): Promise<RawLog>;
+  /** Webhooks that were given up, and sending one again. */
+  readonly webhooks: { dead: Outbox['dead']; resend(id: string): Promise<boolean> };
   /** From memory: answers whatever the store does. */
   stats(): JobStats;
 }
@@ -98,11 +102,16 @@ export interface JobServiceControl extends JobService {
   hurry(): void;
 }
 
-export function createJobService(deps: JobServiceDeps): JobServiceControl {
-  const { store, queue, clock, log, runner } = deps;
+export function createJobService(options: JobServiceDeps): JobServiceControl {
+  const { store, queue, clock, log, runner } = options;
   const signals = createJobSignals();
+  const { deps, tell, webhooks, sender } = withWebhooks(options);
   const running = createRunningJobs({ ...deps, signals });
-  const dispatcher = createDispatcher({ store, queue, clock, log, run: running.run });
+  const run = async (claim: Claim): Promise<void> => {
+    tell(claim.job);
+    await running.run(claim);
+  };
+  const dispatcher = createDispatcher({ store, queue, clock, log, run });
   const { isExpired, ...access } = createJobAccess({ ...deps, signals, running });
   const { isDraining, ...lifecycle } = createLifecycle({
     ...deps,
@@ -111,30 +120,21 @@ export function createJobService(deps: JobServiceDeps): JobServiceControl {
     dispatcher,
     cancel: access.cancel,
   });
+  const submit = createSubmission({ ...deps, isDraining, isExpired, onAdmitted: dispatcher.notify });
   const reading = { get: access.get, signals, running, runLog: deps.runLog };
-
-  async function submit(wanted: Omit<NewJob, 'id' | 'createdAt'>): Promise<{ job: JobRecord; replayed: boolean }> {
-    if (isDraining()) throw new UnavailableError('The service is shutting down');
-    const job = { id: createJobId(), createdAt: clock.now(), ...wanted };
-    const admission = await store.jobs.submit(job, { maxUnfinished: deps.maxUnfinished });
-    if (admission.outcome === 'queue_full') throw new QueueFullError(deps.maxUnfinished);
-    if (admission.outcome === 'admitted') {
-      dispatcher.notify();
-      return { job: admission.job, replayed: false };
-    }
-    if (isExpired(admission.job)) {
-      // As good as gone, and its key with it.
-      await store.keeping.remove(admission.job.id);
-      await runner.forget(admission.job.id);
-      return await submit(wanted);
-    }
-    if (admission.outcome === 'idempotency_conflict') throw new IdempotencyConflictError();
-    return { job: admission.job, replayed: true };
-  }
 
   return {
     ...access,
     ...lifecycle,
+    async begin() {
+      await lifecycle.begin();
+      if (!isDraining()) sender?.begin();
+    },
+    async drain(drainMs) {
+      await lifecycle.drain(drainMs);
+      await sender?.stop();
+    },
+    webhooks,
     submit: async (spec, caller) => (await submit({ spec, caller })).job,
     submitOnce: (spec, caller, idempotency) => submit({ spec, caller, idempotency }),
     follow: (id, signal) => followJob({ get: access.get, signals, running, runner }, id, signal),
@@ -145,4 +145,26 @@ export function createJobService(deps: JobServiceDeps): JobServiceControl {
       return { active: counts.running, queued: counts.queued, capacity: deps.capacity, draining: isDraining() };
     },
   };
+}
+
+/** The same dependencies, with a look into the outbox at the end of each job that has a webhook. */
+function withWebhooks(options: JobServiceDeps) {
+  const { store, clock, log, postWebhook: post } = options;
+  const sender = post === undefined ? undefined : createWebhookSender({ outbox: store.outbox, post, clock, log });
+  const tell = (job: JobRecord): void => {
+    if (job.spec.webhooks !== undefined) sender?.notify();
+  };
+  const onFinished = (job: FinishedJob): void => {
+    options.onFinished?.(job);
+    tell(job);
+  };
+  const webhooks: JobService['webhooks'] = {
+    dead: (limit) => store.outbox.dead(limit),
+    async resend(id) {
+      const found = await store.outbox.resend(id, clock.now());
+      sender?.notify();
+      return found;
+    },
+  };
+  return { deps: { ...options, onFinished }, tell, webhooks, sender };
 }

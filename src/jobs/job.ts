@@ -1,3 +1,5 @@
+import type { Webhook } from './webhooks.ts';
+
 /**
  * A job: one prompt, run by one agent CLI, in one git clone of its own.
  *
@@ -63,6 +65,8 @@ export interface JobSpec {
   readonly metadata: JsonObject | null;
   /** Keep the job past its time until its caller has acknowledged its end. */
   readonly followUp?: boolean;
+  /** Who is told of its changes. */
+  readonly webhooks?: readonly Webhook[];
 }
 
 /** What an agent left behind. Every field is null where the agent did not say. */

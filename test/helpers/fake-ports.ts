@@ -107,6 +107,15 @@ export function createFakeStore(): Store {
         return row === undefined || row.followUp === undefined ? row : put({ ...row, followUp: 'done' });
       },
     },
+    outbox: {
+      take: async () => [],
+      delivered: async () => {},
+      failed: async () => {},
+      nextAt: async () => null,
+      dead: async () => [],
+      resend: async () => false,
+      forget: async () => {},
+    },
     membership: {
       recover: async () => [],
       counts: () => ({ queued: queued().length, running: unfinished().length - queued().length }),

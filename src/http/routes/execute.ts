@@ -13,6 +13,7 @@ import {
   unavailableResponse,
 } from '../schemas.ts';
 import { whenClosed } from '../when-closed.ts';
+import { webhookOf, webhookSchema } from './webhooks.ts';
 
 /** The most that one run may be allowed to spend, and what it may without a word: a runaway agent costs this much. */
 const maxBudgetUsd = 1000;
@@ -30,7 +31,10 @@ const AcceptedSchema = z.object({
 });
 
 /** `POST /execute`: take a job, answer when it is durable. */
-export function executeRoutes(app: TypedApp, { jobs, metrics, maxPromptBytes, eventCommentMs }: AppDeps): void {
+export function executeRoutes(
+  app: TypedApp,
+  { jobs, metrics, maxPromptBytes, eventCommentMs, webhooks }: AppDeps,
+): void {
   app.route({
     method: 'POST',
     url: '/execute',
@@ -39,7 +43,7 @@ export function executeRoutes(app: TypedApp, { jobs, metrics, maxPromptBytes, ev
       description:
         'Repeated with the same `Idempotency-Key` (1 to 255 visible ASCII characters) and content it answers with the first job, as long as that is kept.',
       tags: ['jobs'],
-      body: executeSchema(maxPromptBytes),
+      body: executeSchema(maxPromptBytes, webhooks?.allowed ?? null),
       response: {
         200: {
           description:
@@ -56,7 +60,7 @@ export function executeRoutes(app: TypedApp, { jobs, metrics, maxPromptBytes, ev
     },
     handler: async ({ body, headers }, reply) => {
       const key = idempotencyOf(headers['idempotency-key'], body);
-      const spec = executeSpec(body);
+      const spec = executeSpec(body, webhooks?.url ?? null);
       const { job, replayed } =
         key === undefined
           ? { job: await jobs.submit(spec, defaultCaller), replayed: false }
@@ -74,7 +78,11 @@ export function executeRoutes(app: TypedApp, { jobs, metrics, maxPromptBytes, ev
   });
 }
 
-function executeSpec(body: z.output<ReturnType<typeof executeSchema>>): JobSpec {
+function executeSpec(body: z.output<ReturnType<typeof executeSchema>>, everyUrl: string | null): JobSpec {
+  const webhooks = [
+    ...(body.webhook === null ? [] : [webhookOf(body.webhook)]),
+    ...(everyUrl === null ? [] : [{ url: everyUrl, events: ['final' as const] }]),
+  ];
   return {
     kind: 'execute',
     provider: 'claude',
@@ -86,6 +94,7 @@ function executeSpec(body: z.output<ReturnType<typeof executeSchema>>): JobSpec 
     maxBudgetUsd: body.max_budget_usd,
     timeoutMs: body.timeout_seconds * 1000,
     metadata: body.metadata,
+    ...(webhooks.length > 0 && { webhooks }),
     ...(body.follow_up && { followUp: true }),
   };
 }
@@ -95,7 +104,7 @@ function wantsEvents(accept: string | undefined): boolean {
 }
 
 /** Unknown fields are refused by name: a misspelt budget must not cost money. */
-function executeSchema(maxPromptBytes: number) {
+function executeSchema(maxPromptBytes: number, webhookHosts: readonly string[] | null) {
   const name = z
     .string()
     .regex(safeNamePattern, 'expected 1 to 64 characters of A-Z a-z 0-9 _ . : - that begin with a letter or digit');
@@ -110,6 +119,7 @@ function executeSchema(maxPromptBytes: number) {
       .lte(maxTimeoutSeconds)
       .default(defaultTimeoutSeconds)
       .describe('Counts the run only: not the queue, not the clone'),
+    webhook: webhookSchema(webhookHosts).nullable().default(null).describe('Told of changes of the job'),
     follow_up: z
       .boolean()
       .default(false)
