@@ -1,11 +1,12 @@
 import type { z } from 'zod';
+import type { ExpectedStart } from '../jobs/expected-start.ts';
 import { emptyReport, type JobRecord } from '../jobs/job.ts';
-import type { JobItemSchema, JobSchema } from './schemas.ts';
+import type { ExpectedStartSchema, JobItemSchema, JobSchema } from './schemas.ts';
 
 /** A job as `GET /jobs/:id` shows it. */
-export function jobView(job: JobRecord): z.output<typeof JobSchema> {
+export function jobView(job: JobRecord, expected: ExpectedStart | null = null): z.output<typeof JobSchema> {
   const { output, stderr, result } = job.outcome?.report ?? emptyReport;
-  return { ...jobItem(job), output: [...output], stderr, result };
+  return { ...jobItem(job), output: [...output], stderr, result, expected_start: expectedStartView(expected) };
 }
 
 /** A job as a list shows it: without its output. Fields that do not apply yet are null, not absent. */
@@ -32,8 +33,15 @@ export function jobItem(job: JobRecord): z.output<typeof JobItemSchema> {
     num_turns: report.numTurns,
     session_id: report.sessionId,
     changes: null,
+    retry_of: spec.retryOf ?? null,
     followed_up: job.followUp === undefined ? null : job.followUp === 'done',
   };
+}
+
+export function expectedStartView(expected: ExpectedStart | null): z.output<typeof ExpectedStartSchema> | null {
+  if (expected === null) return null;
+  const { at, earliest, latest, samples } = expected;
+  return { at: time(at), earliest: time(earliest), latest: time(latest), samples };
 }
 
 /** An epoch time as the API writes it. */

@@ -1,6 +1,8 @@
 import { createDispatcher } from './dispatcher.ts';
+import { JobNotFinalError } from './errors.ts';
+import { createRunTimes, type ExpectedStart, type RunTimes } from './expected-start.ts';
 import { followJob } from './follow-job.ts';
-import type { FinishedJob, JobRecord, JobSpec } from './job.ts';
+import { type FinishedJob, isFinal, type JobRecord, type JobSpec } from './job.ts';
 import { createJobAccess } from './job-access.ts';
 import { type NumberedEvent, openJobLog, readJobEvents } from './job-events.ts';
 import { createJobSignals } from './job-signals.ts';
@@ -65,6 +67,8 @@ export interface JobService {
     caller: string,
     idempotency: Idempotency,
   ): Promise<{ readonly job: JobRecord; readonly replayed: boolean }>;
+  /** Submits what a final job asked for once more, as a job of its own that names the first. Throws `JobNotFinalError`. */
+  retry(id: string, caller: string): Promise<JobRecord>;
   /** Throws `JobNotFoundError` also for what cannot be an id and for jobs past their time to live. */
   get(id: string): Promise<JobRecord>;
   /** The job as soon as it is final, or as it is after `timeoutMs`. */
@@ -84,6 +88,8 @@ export interface JobService {
   log(id: string, source: LogSource, follow: AbortSignal | null): Promise<RawLog>;
   /** Webhooks that were given up, and sending one again. */
   readonly webhooks: { dead: Outbox['dead']; resend(id: string): Promise<boolean> };
+  /** When a queued job will start; null for another, and where too few runs were measured. */
+  expectedStart(job: JobRecord): ExpectedStart | null;
   /** From memory: answers whatever the store does. */
   stats(): JobStats;
 }
@@ -105,7 +111,8 @@ export interface JobServiceControl extends JobService {
 export function createJobService(options: JobServiceDeps): JobServiceControl {
   const { store, queue, clock, log, runner } = options;
   const signals = createJobSignals();
-  const { deps, tell, webhooks, sender } = withWebhooks(options);
+  const times = createRunTimes(options.capacity);
+  const { deps, tell, webhooks, sender } = withWebhooks(options, times);
   const running = createRunningJobs({ ...deps, signals });
   const run = async (claim: Claim): Promise<void> => {
     tell(claim.job);
@@ -135,6 +142,21 @@ export function createJobService(options: JobServiceDeps): JobServiceControl {
       await sender?.stop();
     },
     webhooks,
+    async recover() {
+      await lifecycle.recover();
+      const { jobs } = await store.jobs.list({ status: 'completed', caller: null, limit: 100, beforeSeq: null });
+      for (const job of jobs.toReversed()) observe(times, job);
+    },
+    async retry(id, caller) {
+      const { id: retryOf, status, spec } = await access.get(id);
+      if (!isFinal(status)) throw new JobNotFinalError();
+      return (await submit({ spec: { ...spec, kind: 'execute', retryOf }, caller })).job;
+    },
+    expectedStart({ queuePosition }) {
+      return queuePosition === null
+        ? null
+        : times.expectedStart(queuePosition, store.membership.counts().running, clock.now());
+    },
     submit: async (spec, caller) => (await submit({ spec, caller })).job,
     submitOnce: (spec, caller, idempotency) => submit({ spec, caller, idempotency }),
     follow: (id, signal) => followJob({ get: access.get, signals, running, runner }, id, signal),
@@ -148,7 +170,7 @@ export function createJobService(options: JobServiceDeps): JobServiceControl {
 }
 
 /** The same dependencies, with a look into the outbox at the end of each job that has a webhook. */
-function withWebhooks(options: JobServiceDeps) {
+function withWebhooks(options: JobServiceDeps, times: RunTimes) {
   const { store, clock, log, postWebhook: post } = options;
   const sender = post === undefined ? undefined : createWebhookSender({ outbox: store.outbox, post, clock, log });
   const tell = (job: JobRecord): void => {
@@ -156,6 +178,7 @@ function withWebhooks(options: JobServiceDeps) {
   };
   const onFinished = (job: FinishedJob): void => {
     options.onFinished?.(job);
+    observe(times, job);
     tell(job);
   };
   const webhooks: JobService['webhooks'] = {
@@ -167,4 +190,10 @@ function withWebhooks(options: JobServiceDeps) {
     },
   };
   return { deps: { ...options, onFinished }, tell, webhooks, sender };
+}
+
+/** A run that was cut short by whoever ended it says nothing of how long runs take. */
+function observe(times: RunTimes, { status, startedAt, finishedAt }: JobRecord): void {
+  const isRun = status === 'completed' || status === 'failed' || status === 'timeout';
+  if (isRun && startedAt !== null && finishedAt !== null) times.observe(finishedAt - startedAt);
 }

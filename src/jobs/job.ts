@@ -65,6 +65,8 @@ export interface JobSpec {
   readonly metadata: JsonObject | null;
   /** Keep the job past its time until its caller has acknowledged its end. */
   readonly followUp?: boolean;
+  /** The job whose request this one repeats. */
+  readonly retryOf?: JobId;
   /** Who is told of its changes. */
   readonly webhooks?: readonly Webhook[];
 }

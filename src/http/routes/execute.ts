@@ -1,13 +1,18 @@
+import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
-import { type JobSpec, jobStatuses } from '../../jobs/job.ts';
+import { type JobRecord, type JobSpec, jobStatuses } from '../../jobs/job.ts';
+import type { JobService } from '../../jobs/job-service.ts';
 import type { AppDeps, TypedApp } from '../app.ts';
 import { idempotencyOf } from '../idempotency.ts';
 import { streamJobEvents } from '../job-event-stream.ts';
+import { expectedStartView } from '../job-view.ts';
 import {
   admissionErrorResponses,
   bodyErrorResponses,
+  ExpectedStartSchema,
   errorResponses,
   MetadataSchema,
+  notFoundResponse,
   problemResponse,
   safeNamePattern,
   unavailableResponse,
@@ -28,13 +33,13 @@ const AcceptedSchema = z.object({
   job_id: z.string(),
   status: z.enum(jobStatuses).describe('`queued`; of a repeated submit the state of its job'),
   queue_position: z.int().nullable(),
+  expected_start: ExpectedStartSchema.nullable(),
 });
 
-/** `POST /execute`: take a job, answer when it is durable. */
-export function executeRoutes(
-  app: TypedApp,
-  { jobs, metrics, maxPromptBytes, eventCommentMs, webhooks }: AppDeps,
-): void {
+/** `POST /execute` and `POST /jobs/:id/retry`: take a job, answer when it is durable. */
+export function executeRoutes(app: TypedApp, deps: AppDeps): void {
+  const { jobs, metrics, maxPromptBytes, eventCommentMs, webhooks } = deps;
+  retryRoute(app, deps);
   app.route({
     method: 'POST',
     url: '/execute',
@@ -69,11 +74,55 @@ export function executeRoutes(
       else metrics.accepted('execute');
       reply.header('location', `/jobs/${job.id}`);
       if (wantsEvents(headers.accept)) {
-        const deps = { jobs, reply, signal: whenClosed(reply.raw), commentMs: eventCommentMs };
-        return await streamJobEvents(deps, { id: job.id, after: 0, deltas: true });
+        const stream = { jobs, reply, signal: whenClosed(reply.raw), commentMs: eventCommentMs };
+        return await streamJobEvents(stream, { id: job.id, after: 0, deltas: true });
       }
-      const answer = { job_id: job.id, status: job.status, queue_position: job.queuePosition };
-      return await reply.code(replayed ? 200 : 202).send(answer);
+      return await sendAccepted(reply, jobs, job, replayed);
+    },
+  });
+}
+
+/** Place and time are in headers too, for those who do not read bodies. */
+async function sendAccepted(
+  reply: FastifyReply,
+  jobs: JobService,
+  job: JobRecord,
+  replayed: boolean,
+): Promise<FastifyReply> {
+  const expected = expectedStartView(jobs.expectedStart(job));
+  reply.header('location', `/jobs/${job.id}`);
+  if (job.queuePosition !== null) reply.header('x-queue-position', job.queuePosition);
+  if (expected !== null) reply.header('x-expected-start', expected.at);
+  const { id, status, queuePosition } = job;
+  const body: z.output<typeof AcceptedSchema> = {
+    ...{ job_id: id, status, queue_position: queuePosition, expected_start: expected },
+  };
+  return await reply.code(replayed ? 200 : 202).send(body);
+}
+
+/** `POST /jobs/:id/retry`: the same request once more. */
+function retryRoute(app: TypedApp, { jobs, metrics }: AppDeps): void {
+  app.route({
+    method: 'POST',
+    url: '/jobs/:id/retry',
+    schema: {
+      summary: 'Submit the request of a job that has ended once more',
+      description: 'As a job of its own, whose `retry_of` names the first.',
+      tags: ['jobs'],
+      params: z.object({ id: z.string() }),
+      response: {
+        202: AcceptedSchema.describe('The new job is durable and waits for its turn'),
+        ...errorResponses,
+        ...notFoundResponse,
+        ...problemResponse(409, 'The job has not ended yet'),
+        ...admissionErrorResponses,
+        ...unavailableResponse,
+      },
+    },
+    handler: async ({ params: { id } }, reply) => {
+      const job = await jobs.retry(id, defaultCaller);
+      metrics.accepted('execute');
+      return await sendAccepted(reply, jobs, job, false);
     },
   });
 }
