@@ -142,6 +142,24 @@ export const ConfigSchema = z
     MAX_OUTPUT_BYTES: integer(1024, 1_099_511_627_776)
       .prefault('1073741824')
       .describe('What one run may write to its standard output and error together'),
+    WEBHOOK_SECRET: optionalText
+      .refine(
+        (text) => text === null || /^whsec_[A-Za-z0-9+/]{32,88}={0,2}$/.test(text),
+        'whsec_ and 24 to 64 bytes in base64',
+      )
+      .default(null)
+      .describe('Signs webhooks (Standard Webhooks). None: requests that ask for a webhook are refused'),
+    WEBHOOK_URL: optionalText
+      .refine((text) => text === null || /^https?:\/\/[^\s]{1,2000}$/.test(text), 'an https URL')
+      .default(null)
+      .describe('Told of the end of every job of /execute; needs WEBHOOK_SECRET'),
+    WEBHOOK_ALLOWED_HOSTS: z
+      .string()
+      .transform((text) => text.split(',').flatMap((name) => name.trim().toLowerCase() || []))
+      .prefault('')
+      .describe(
+        'Hosts, like hooks.internal or 127.0.0.1:9000, that webhooks may reach though they are private, and without TLS',
+      ),
     AGENT_ENV: variableNames
       .prefault('')
       .describe(
@@ -154,6 +172,10 @@ export const ConfigSchema = z
       )
       .default('info')
       .describe('How much is logged'),
+  })
+  .refine((config) => config.WEBHOOK_URL === null || config.WEBHOOK_SECRET !== null, {
+    path: ['WEBHOOK_SECRET'],
+    message: 'a secret, because WEBHOOK_URL is set',
   })
   .refine((config) => config.SUPPORTED_MODELS.includes(config.DEFAULT_MODEL), {
     path: ['DEFAULT_MODEL'],
@@ -185,7 +207,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
 /** Secrets are described, not shown: the line ends up in a log. */
 function holds(name: string, value: string | undefined): string {
   if (value === undefined) return 'is not set';
-  if (name === 'API_BEARER_TOKEN') return `holds ${value.length} characters`;
+  if (name === 'API_BEARER_TOKEN' || name === 'WEBHOOK_SECRET') return `holds ${value.length} characters`;
   // What stands before the last @ of a URL may be a password, however it is written.
   const shown = name === 'BASE_REPO_URL' ? value.replace(/^.*@/s, '***@') : value;
   return `holds ${JSON.stringify(shown.slice(0, 200))}`;

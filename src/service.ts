@@ -1,7 +1,14 @@
 import { access, constants, mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { type AgentRunnerOptions, createAgentRunner } from './agents/agent-runner.ts';
+import {
+  clock,
+  createContainment,
+  createRunner,
+  createWorkspaces,
+  openAiSettings,
+  webhookSettings,
+} from './adapters.ts';
 import { providers } from './agents/registry.ts';
 import { createRunLog } from './agents/run-log.ts';
 import { createRunRecorder } from './agents/run-recorder.ts';
@@ -10,15 +17,14 @@ import { AccessTokenError, type AccessTokens, findAccessTokens } from './http/ac
 import { type App, createApp } from './http/app.ts';
 import { createTokenVerifier } from './http/auth.ts';
 import { createReadiness } from './http/readiness.ts';
+import { createWebhookClient } from './http/webhook-client.ts';
 import { createJobService, type JobServiceControl } from './jobs/job-service.ts';
-import type { AgentRunner, Clock, Store } from './jobs/ports.ts';
-import { chooseContainment, chooseNamespace } from './process/choose-containment.ts';
-import type { Containment } from './process/containment.ts';
+import type { AgentRunner, Store } from './jobs/ports.ts';
 import { createMemoryQueue } from './queue/memory-queue.ts';
 import { createSqliteStore } from './store/sqlite-store.ts';
 import { createLogger, type Logger } from './telemetry/logger.ts';
 import { createMetrics } from './telemetry/metrics.ts';
-import { createWorkspaceManager, type GitWorkspaces } from './workspaces/workspace-manager.ts';
+import type { GitWorkspaces } from './workspaces/workspace-manager.ts';
 
 /** The composition root: the one place that knows which adapter stands behind which port. */
 
@@ -53,13 +59,6 @@ interface Parts {
   readonly jobs: JobServiceControl;
 }
 
-const clock: Clock = { now: () => Date.now() };
-/** All that git, which reaches the remote for us, sees of the environment; set by nobody, a variable is absent. */
-const gitVariables = [
-  ...['PATH', 'HOME', 'LANG', 'SSH_AUTH_SOCK', 'GIT_SSH_COMMAND', 'GIT_ASKPASS', 'GIT_CONFIG_GLOBAL'],
-  ...['GIT_SSL_CAINFO', 'SSL_CERT_FILE', 'SSL_CERT_DIR'],
-  ...['HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY', 'ALL_PROXY'].flatMap((name) => [name, name.toLowerCase()]),
-];
 /** The store's check is a write: once a second is enough. The CLI's check starts a process; it keeps its own answer. */
 const storeCheckMs = 1_000;
 const fileCheckMs = 1_000;
@@ -84,11 +83,13 @@ export async function startService({ config, env, version }: ServiceOptions): Pr
     const runsDir = join(dataDir, 'runs');
     const recorder = createRunRecorder({ runsDir, log });
     const runner = createRunner(config, { runsDir, recorder, containment }, env, log);
+    const webhooks = webhookSettings(config);
     const metrics = createMetrics({ version, stats: () => jobs.stats() });
     const jobs = createJobService({
       ...{ store, workspaces, runner, clock, log },
       runLog: createRunLog({ runsDir, recorder, providers }),
       queue: createMemoryQueue(config.MAX_CONCURRENCY),
+      ...(webhooks !== null && { postWebhook: createWebhookClient(webhooks) }),
       onFinished: (job) => metrics.finished(job),
       capacity: config.MAX_CONCURRENCY,
       maxUnfinished: config.MAX_QUEUE_DEPTH,
@@ -106,6 +107,7 @@ export async function startService({ config, env, version }: ServiceOptions): Pr
       readiness: readinessOf(parts, () => begun),
       maxPromptBytes: config.MAX_PROMPT_BYTES,
       openai: openAiSettings(config),
+      ...(webhooks !== null && { webhooks: { allowed: webhooks.allowed, url: config.WEBHOOK_URL } }),
     });
     const url = await app.listen({ host: config.HOST, port: config.PORT });
     log.info({ url, version, data: dataDir, containment: containment.level }, 'listening');
@@ -122,24 +124,6 @@ export async function startService({ config, env, version }: ServiceOptions): Pr
     await store.close();
     throw error;
   }
-}
-
-async function createContainment(config: Config, dataDir: string, log: Logger): Promise<Containment> {
-  const chosen = await chooseContainment();
-  if (config.RESTART_POLICY === 'adopt' && chosen.containment.adoption === undefined) {
-    throw new ConfigError(`RESTART_POLICY holds "adopt"; allowed: kill, or what makes it work (${chosen.weakness})`);
-  }
-  if (config.ISOLATION === 'none') {
-    if (chosen.weakness !== null) log.warn({ reason: chosen.weakness }, 'weak containment');
-    return chosen.containment;
-  }
-  const { WORKSPACE_DIR, JOBS_DIR, API_BEARER_TOKEN_FILE, GIT_CRYPT_KEY } = config;
-  const hidden = [dataDir, WORKSPACE_DIR, JOBS_DIR, API_BEARER_TOKEN_FILE, GIT_CRYPT_KEY].flatMap((path) =>
-    path === undefined || path === null ? [] : [resolve(path)],
-  );
-  const namespace = await chooseNamespace(hidden, chosen);
-  if (typeof namespace !== 'string') return namespace;
-  throw new ConfigError(`ISOLATION holds "namespace"; allowed: none, or what makes it work (${namespace})`);
 }
 
 async function useDataDir(dataDir: string): Promise<void> {
@@ -162,56 +146,6 @@ async function accessTokens(config: Config, dataDir: string): Promise<AccessToke
   } catch (error) {
     throw error instanceof AccessTokenError ? new ConfigError(error.message) : error;
   }
-}
-
-function createWorkspaces(config: Config, dataDir: string, env: ServiceOptions['env'], log: Logger): GitWorkspaces {
-  const gitEnv = gitVariables.flatMap((name) => {
-    const value = env[name];
-    return value === undefined ? [] : [[name, value] as const];
-  });
-  return createWorkspaceManager({
-    basePath: resolve(config.WORKSPACE_DIR ?? join(dataDir, 'base')),
-    baseUrl: config.BASE_REPO_URL,
-    baseBranch: config.BASE_BRANCH,
-    jobsDir: resolve(config.JOBS_DIR ?? join(dataDir, 'jobs')),
-    fetchDebounceMs: config.FETCH_DEBOUNCE_SECONDS * 1000,
-    // Where none is configured: a name under a file, which cannot exist.
-    gitCryptKey: config.GIT_CRYPT_KEY ?? '/dev/null/none',
-    gitEnv: Object.fromEntries(gitEnv),
-    log,
-    clock,
-  });
-}
-
-function createRunner(
-  config: Config,
-  runs: Pick<AgentRunnerOptions, 'runsDir' | 'recorder' | 'containment'>,
-  env: ServiceOptions['env'],
-  log: Logger,
-): AgentRunner {
-  return createAgentRunner({
-    ...runs,
-    providers,
-    bin: { claude: config.CLAUDE_BIN },
-    sourceEnv: env,
-    allowEnv: config.AGENT_ENV,
-    graceMs: config.KILL_GRACE_SECONDS * 1000,
-    maxOutputBytes: config.MAX_OUTPUT_BYTES,
-    idleMs: config.IDLE_TIMEOUT_SECONDS * 1000,
-    survives: config.RESTART_POLICY === 'adopt',
-    log,
-    clock,
-  });
-}
-
-function openAiSettings(config: Config) {
-  return {
-    models: config.SUPPORTED_MODELS,
-    defaultModel: config.DEFAULT_MODEL,
-    agent: config.OPENAI_COMPAT_AGENT,
-    budgetUsd: config.OPENAI_COMPAT_BUDGET_USD,
-    timeoutMs: config.OPENAI_COMPAT_TIMEOUT_SECONDS * 1000,
-  };
 }
 
 function readinessOf({ store, workspaces, runner, jobs }: Parts, hasBegun: () => boolean) {

@@ -12,7 +12,9 @@ const maxLines = 300;
  */
 const mayImport: Readonly<Record<string, readonly string[]>> = {
   main: ['service', 'config'],
-  service: ['config', 'http', 'agents', 'workspaces', 'store', 'queue', 'telemetry', 'jobs', 'process'],
+  service: ['adapters', 'config', 'http', 'agents', 'workspaces', 'store', 'queue', 'telemetry', 'jobs', 'process'],
+  // The part of the composition root that knows what a setting means to which adapter.
+  adapters: ['config', 'http', 'agents', 'workspaces', 'process', 'jobs', 'telemetry'],
   config: [],
   http: ['jobs', 'telemetry'],
   agents: ['jobs', 'process'],

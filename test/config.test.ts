@@ -23,6 +23,9 @@ const defaults: Config = {
   KILL_GRACE_SECONDS: 5,
   IDLE_TIMEOUT_SECONDS: 0,
   ISOLATION: 'none',
+  WEBHOOK_SECRET: null,
+  WEBHOOK_URL: null,
+  WEBHOOK_ALLOWED_HOSTS: [],
   RESTART_POLICY: 'kill',
   DRAIN_SECONDS: 2820,
   MAX_OUTPUT_BYTES: 1_073_741_824,
@@ -96,6 +99,7 @@ const taken: readonly (readonly [keyof Config, string, unknown])[] = [
   ['AGENT_ENV', '', []],
   ['LOG_LEVEL', 'silent', 'silent'],
   ['ISOLATION', 'namespace', 'namespace'],
+  ['WEBHOOK_ALLOWED_HOSTS', 'A.internal, b:9', ['a.internal', 'b:9']],
   ['RESTART_POLICY', 'adopt', 'adopt'],
 ];
 
@@ -156,6 +160,15 @@ describe.each(refused)('%s', (name, allowed, values) => {
     expect(message).toContain(`${name} holds ${JSON.stringify(value.slice(0, 200))}; allowed: ${allowed}`);
     expect(message).not.toContain('\n');
   });
+});
+
+test('a webhook needs a URL and a secret, and the secret is not shown', () => {
+  expect(messageOf({ WEBHOOK_SECRET: 'whsec_short' })).toBe(
+    'WEBHOOK_SECRET holds 11 characters; allowed: whsec_ and 24 to 64 bytes in base64',
+  );
+  const secret = `whsec_${'A'.repeat(32)}`;
+  expect(messageOf({ WEBHOOK_URL: 'ftp://a', WEBHOOK_SECRET: secret })).toContain('allowed: an https URL');
+  expect(messageOf({ WEBHOOK_URL: 'https://hooks.example' })).toContain('WEBHOOK_SECRET is not set');
 });
 
 test('all that is wrong is told at once, a line each', () => {

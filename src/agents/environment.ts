@@ -16,6 +16,7 @@ const ownVariables: ReadonlySet<string> = new Set([
   'API_BEARER_TOKEN',
   'API_BEARER_TOKEN_FILE',
   'GIT_CRYPT_KEY',
+  'WEBHOOK_SECRET',
   'BASE_REPO_URL',
   'DATA_DIR',
   'WORKSPACE_DIR',

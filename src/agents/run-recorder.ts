@@ -1,7 +1,9 @@
-import { appendFileSync, readFileSync, statSync } from 'node:fs';
+import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, statSync, writeSync } from 'node:fs';
 import { open } from 'node:fs/promises';
+import { UnavailableError } from '../jobs/errors.ts';
 import type { JobId } from '../jobs/job.ts';
 import type { Log } from '../jobs/ports.ts';
+import { openOwnFile } from '../process/own-file.ts';
 import { type RunPaths, runPaths } from './run-directory.ts';
 
 /** Where a reader turns from standard output to standard error: everything before these bytes comes first. */
@@ -47,6 +49,10 @@ const attendedMs = 20;
 const unattendedMs = 250;
 /** Of changes between the two outputs: past it standard error comes at the end. Bounds memory, at 24 bytes of file each. */
 const maxCuts = 10_000;
+/** More than the lines of all cuts take. */
+const maxOrderBytes = 1024 * 1024;
+const { O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_WRONLY } = constants;
+const appending = O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_WRONLY;
 /** The semicolon tells a whole line from one that a crash cut short. */
 const cutPattern = /^(at|end) (\d{1,15}) (\d{1,15});$/;
 
@@ -73,10 +79,19 @@ export function createRunRecorder({ runsDir, log }: { readonly runsDir: string; 
       if (order.end !== null) return order;
       const end = sizesOf(paths);
       // Without a directory nothing was printed, and there is nowhere to write that down.
-      if (statSync(paths.directory, { throwIfNoEntry: false }) !== undefined) writeLine(paths.order, 'end', end);
+      if (statSync(paths.directory, { throwIfNoEntry: false }) !== undefined) seal(paths, end);
       return { ...order, end };
     },
   };
+}
+
+/** Until the end is on the disk nobody may be told where it is: another reader could find another one. */
+function seal(paths: RunPaths, end: Cut): void {
+  try {
+    writeLine(paths.order, 'end', end);
+  } catch (error) {
+    throw new UnavailableError('The log of this job cannot be read now', { cause: error });
+  }
 }
 
 function createRecording(paths: RunPaths, log: Log, cuts: readonly Cut[], onEnd: () => void): Recording {
@@ -178,22 +193,34 @@ function readOrder(path: string): RunOrder {
   return { cuts, stdoutFixed: 0, end: null };
 }
 
-/** Begins with a line break, so that it never joins a torn line. */
+/** Begins with a line break, so that it never joins a torn line. Throws where the agent put something else in the file's place. */
 function writeLine(path: string, what: 'at' | 'end', { stdout, stderr }: Cut): void {
-  appendFileSync(path, `\n${what} ${stdout} ${stderr};\n`, { mode: 0o600 });
+  const fd = openSync(path, appending, 0o600);
+  try {
+    if (!fstatSync(fd).isFile()) throw new Error('the order of the log is not a file');
+    writeSync(fd, `\n${what} ${stdout} ${stderr};\n`);
+  } finally {
+    closeSync(fd);
+  }
 }
 
+/** An agent may do to its files what it likes: a link is as good as empty. */
 function sizesOf(paths: RunPaths): Cut {
-  const size = (path: string): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+  const size = (path: string): number => {
+    const stat = lstatSync(path, { throwIfNoEntry: false });
+    return stat?.isFile() === true ? stat.size : 0;
+  };
   return { stdout: size(paths.stdout), stderr: size(paths.stderr) };
 }
 
 function readIfThere(path: string): string {
+  const fd = openOwnFile(path);
+  if (fd === null) return '';
   try {
-    return readFileSync(path, 'latin1');
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return '';
-    throw error;
+    const bytes = Buffer.alloc(maxOrderBytes);
+    return bytes.toString('latin1', 0, readSync(fd, bytes, 0, maxOrderBytes, 0));
+  } finally {
+    closeSync(fd);
   }
 }
 

@@ -30,6 +30,7 @@ import { jobRoutes } from './routes/jobs.ts';
 import { logRoutes } from './routes/log.ts';
 import { metricsRoute } from './routes/metrics.ts';
 import { probeRoutes } from './routes/probes.ts';
+import { webhookRoutes } from './routes/webhooks.ts';
 
 export interface AppDeps {
   readonly jobs: JobService;
@@ -43,6 +44,8 @@ export interface AppDeps {
   /** How the processes of a job are held together here. */
   readonly containment: ContainmentLevel;
   readonly maxPromptBytes: number;
+  /** Absent where webhooks are not configured; `url` is told of every job. */
+  readonly webhooks?: { readonly allowed: readonly string[]; readonly url: string | null };
   /** Between two comments of a silent event stream; the default suits the proxies that are known. */
   readonly eventCommentMs?: number;
   readonly openai: OpenAiSettings;
@@ -133,6 +136,7 @@ export async function createApp(deps: AppDeps): Promise<App> {
   jobRoutes(routes, deps);
   eventRoutes(routes, deps);
   logRoutes(routes, deps);
+  webhookRoutes(routes, deps);
   chatRoutes(routes, deps);
   modelRoutes(routes, deps);
   docsRoutes(routes);

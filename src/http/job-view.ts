@@ -1,12 +1,13 @@
 import type { z } from 'zod';
+import type { ExpectedStart } from '../jobs/expected-start.ts';
 import { emptyReport, type JobContainment, type JobRecord } from '../jobs/job.ts';
 import { showExact } from './exact-json.ts';
-import type { JobItemSchema, JobSchema } from './schemas.ts';
+import type { ExpectedStartSchema, JobItemSchema, JobSchema } from './schemas.ts';
 
 /** A job as `GET /jobs/:id` shows it. */
-export function jobView(job: JobRecord): z.output<typeof JobSchema> {
+export function jobView(job: JobRecord, expected: ExpectedStart | null = null): z.output<typeof JobSchema> {
   const { output, stderr, result } = job.outcome?.report ?? emptyReport;
-  return { ...jobItem(job), output: [...output], stderr, result };
+  return { ...jobItem(job), output: [...output], stderr, result, expected_start: expectedStartView(expected) };
 }
 
 /** A job as a list shows it: without its output. Fields that do not apply yet are null, not absent. */
@@ -34,6 +35,7 @@ export function jobItem(job: JobRecord): z.output<typeof JobItemSchema> {
     session_id: report.sessionId,
     changes: null,
     containment: containmentView(report.containment),
+    retry_of: spec.retryOf ?? null,
     followed_up: job.followUp === undefined ? null : job.followUp === 'done',
   };
 }
@@ -42,6 +44,12 @@ function containmentView(containment: JobContainment | null) {
   if (containment === null) return null;
   const { level, killed, survivors, peakRssBytes, cpuSeconds } = containment;
   return { level, killed, survivors, peak_rss_bytes: peakRssBytes, cpu_seconds: cpuSeconds };
+}
+
+export function expectedStartView(expected: ExpectedStart | null): z.output<typeof ExpectedStartSchema> | null {
+  if (expected === null) return null;
+  const { at, earliest, latest, samples } = expected;
+  return { at: time(at), earliest: time(earliest), latest: time(latest), samples };
 }
 
 /** An epoch time as the API writes it. */

@@ -88,14 +88,26 @@ export const JobItemSchema = z.object({
   session_id: z.string().nullable(),
   changes: anyObject.nullable(),
   containment: ContainmentSchema.nullable().describe('Null until an agent has run'),
+  retry_of: z.string().nullable().describe('The job whose request this one repeats'),
   followed_up: z
     .boolean()
     .nullable()
     .describe('Null where no follow-up was asked for; false until the end was acknowledged'),
 });
 
+/** When a queued job will start, by the times of the last runs. */
+export const ExpectedStartSchema = z.object({
+  at: timeSchema,
+  earliest: timeSchema,
+  latest: timeSchema.describe('Unless the coming runs are unlike the last ones'),
+  samples: z.int().describe('How many runs it is judged by'),
+});
+
 /** A job, whole. */
 export const JobSchema = JobItemSchema.extend({
+  expected_start: ExpectedStartSchema.nullable().describe(
+    'Null once it is not queued, or where too few runs are known',
+  ),
   output: z
     .array(z.string())
     .describe("The CLI's final JSON object as it printed it; else the last lines of its output"),

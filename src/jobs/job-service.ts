@@ -1,14 +1,15 @@
 import { createDispatcher } from './dispatcher.ts';
-import { IdempotencyConflictError, QueueFullError, UnavailableError } from './errors.ts';
+import { JobNotFinalError } from './errors.ts';
+import { createRunTimes, type ExpectedStart, type RunTimes } from './expected-start.ts';
 import { followJob } from './follow-job.ts';
-import type { FinishedJob, JobRecord, JobSpec } from './job.ts';
+import { type FinishedJob, isFinal, type JobRecord, type JobSpec } from './job.ts';
 import { createJobAccess } from './job-access.ts';
 import { type NumberedEvent, openJobLog, readJobEvents } from './job-events.ts';
-import { createJobId } from './job-id.ts';
 import { createJobSignals } from './job-signals.ts';
 import { createLifecycle } from './lifecycle.ts';
 import type {
   AgentRunner,
+  Claim,
   Clock,
   EndReason,
   Idempotency,
@@ -17,12 +18,13 @@ import type {
   JobQuery,
   JobQueue,
   Log,
-  NewJob,
   Store,
   WorkspaceManager,
 } from './ports.ts';
 import type { LogSource, RawLog, RunLog } from './run-log.ts';
 import { createRunningJobs } from './running-jobs.ts';
+import { createSubmission } from './submission.ts';
+import { createWebhookSender, type Outbox, type PostWebhook } from './webhooks.ts';
 
 export interface JobServiceDeps {
   readonly store: Store;
@@ -32,6 +34,8 @@ export interface JobServiceDeps {
   readonly runLog: RunLog;
   readonly clock: Clock;
   readonly log: Log;
+  /** Sends webhooks; absent where they are not configured. */
+  readonly postWebhook?: PostWebhook;
   /** Told once of each job that ends while this process runs, for metrics. What it throws is logged. */
   readonly onFinished?: (job: FinishedJob) => void;
   readonly capacity: number;
@@ -68,6 +72,8 @@ export interface JobService {
     caller: string,
     idempotency: Idempotency,
   ): Promise<{ readonly job: JobRecord; readonly replayed: boolean }>;
+  /** Submits what a final job asked for once more, as a job of its own that names the first. Throws `JobNotFinalError`. */
+  retry(id: string, caller: string): Promise<JobRecord>;
   /** Throws `JobNotFoundError` also for what cannot be an id and for jobs past their time to live. */
   get(id: string): Promise<JobRecord>;
   /** The job as soon as it is final, or as it is after `timeoutMs`. */
@@ -85,6 +91,10 @@ export interface JobService {
   events(id: string, after: number, signal: AbortSignal): AsyncGenerator<NumberedEvent, void>;
   /** The raw output of the job's run; with a signal to follow by, not before the run has begun. */
   log(id: string, source: LogSource, follow: AbortSignal | null): Promise<RawLog>;
+  /** Webhooks that were given up, and sending one again. */
+  readonly webhooks: { dead: Outbox['dead']; resend(id: string): Promise<boolean> };
+  /** When a queued job will start; null for another, and where too few runs were measured. */
+  expectedStart(job: JobRecord): ExpectedStart | null;
   /** From memory: answers whatever the store does. */
   stats(): JobStats;
 }
@@ -103,12 +113,18 @@ export interface JobServiceControl extends JobService {
   hurry(): void;
 }
 
-export function createJobService(deps: JobServiceDeps): JobServiceControl {
-  const { store, queue, clock, log, runner } = deps;
+export function createJobService(options: JobServiceDeps): JobServiceControl {
+  const { store, queue, clock, log, runner } = options;
   const signals = createJobSignals();
+  const times = createRunTimes(options.capacity);
+  const { deps, tell, webhooks, sender } = withWebhooks(options, times);
   const parts: JobServiceParts = { ...deps, onFinished: guarded(deps) };
   const running = createRunningJobs({ ...parts, signals });
-  const dispatcher = createDispatcher({ store, queue, clock, log, run: running.run });
+  const run = async (claim: Claim): Promise<void> => {
+    tell(claim.job);
+    await running.run(claim);
+  };
+  const dispatcher = createDispatcher({ store, queue, clock, log, run });
   const { isExpired, ...access } = createJobAccess({ ...parts, signals, running });
   const { isDraining, ...lifecycle } = createLifecycle({
     ...deps,
@@ -117,30 +133,34 @@ export function createJobService(deps: JobServiceDeps): JobServiceControl {
     dispatcher,
     cancel: access.cancel,
   });
+  const submit = createSubmission({ ...deps, isDraining, isExpired, onAdmitted: dispatcher.notify });
+  let drained: Promise<void> | undefined;
   const reading = { get: access.get, signals, running, runLog: deps.runLog };
-
-  async function submit(wanted: Omit<NewJob, 'id' | 'createdAt'>): Promise<{ job: JobRecord; replayed: boolean }> {
-    if (isDraining()) throw new UnavailableError('The service is shutting down');
-    const job = { id: createJobId(), createdAt: clock.now(), ...wanted };
-    const admission = await store.jobs.submit(job, { maxUnfinished: deps.maxUnfinished });
-    if (admission.outcome === 'queue_full') throw new QueueFullError(deps.maxUnfinished);
-    if (admission.outcome === 'admitted') {
-      dispatcher.notify();
-      return { job: admission.job, replayed: false };
-    }
-    if (isExpired(admission.job)) {
-      // As good as gone, and its key with it.
-      await store.keeping.remove(admission.job.id);
-      await runner.forget(admission.job.id);
-      return await submit(wanted);
-    }
-    if (admission.outcome === 'idempotency_conflict') throw new IdempotencyConflictError();
-    return { job: admission.job, replayed: true };
-  }
 
   return {
     ...access,
     ...lifecycle,
+    async begin() {
+      await lifecycle.begin();
+      if (!isDraining()) sender?.begin();
+    },
+    drain: (drainMs) => (drained ??= lifecycle.drain(drainMs).then(() => sender?.stop())),
+    webhooks,
+    async recover() {
+      await lifecycle.recover();
+      const { jobs } = await store.jobs.list({ status: 'completed', caller: null, limit: 100, beforeSeq: null });
+      for (const job of jobs.toReversed()) observe(times, job);
+    },
+    async retry(id, caller) {
+      const { id: retryOf, status, spec } = await access.get(id);
+      if (!isFinal(status)) throw new JobNotFinalError();
+      return (await submit({ spec: { ...spec, kind: 'execute', retryOf }, caller })).job;
+    },
+    expectedStart({ queuePosition }) {
+      return queuePosition === null
+        ? null
+        : times.expectedStart(queuePosition, store.membership.counts().running, clock.now());
+    },
     submit: async (spec, caller) => (await submit({ spec, caller })).job,
     submitOnce: (spec, caller, idempotency) => submit({ spec, caller, idempotency }),
     follow: (id, signal) => followJob({ get: access.get, signals, running, runner }, id, signal),
@@ -162,4 +182,33 @@ function guarded({ onFinished, log }: JobServiceDeps): (job: FinishedJob) => voi
       log.error({ err: error, job_id: job.id }, 'the end of a job could not be counted');
     }
   };
+}
+
+/** The same dependencies, with a look into the outbox at the end of each job that has a webhook. */
+function withWebhooks(options: JobServiceDeps, times: RunTimes) {
+  const { store, clock, log, postWebhook: post } = options;
+  const sender = post === undefined ? undefined : createWebhookSender({ outbox: store.outbox, post, clock, log });
+  const tell = (job: JobRecord): void => {
+    if (job.spec.webhooks !== undefined) sender?.notify();
+  };
+  const onFinished = (job: FinishedJob): void => {
+    options.onFinished?.(job);
+    observe(times, job);
+    tell(job);
+  };
+  const webhooks: JobService['webhooks'] = {
+    dead: (limit) => store.outbox.dead(limit),
+    async resend(id) {
+      const found = await store.outbox.resend(id, clock.now());
+      sender?.notify();
+      return found;
+    },
+  };
+  return { deps: { ...options, onFinished }, tell, webhooks, sender };
+}
+
+/** A run that was cut short by whoever ended it says nothing of how long runs take. */
+function observe(times: RunTimes, { status, startedAt, finishedAt }: JobRecord): void {
+  const isRun = status === 'completed' || status === 'failed' || status === 'timeout';
+  if (isRun && startedAt !== null && finishedAt !== null) times.observe(finishedAt - startedAt);
 }

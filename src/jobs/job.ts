@@ -1,3 +1,5 @@
+import type { Webhook } from './webhooks.ts';
+
 /**
  * A job: one prompt, run by one agent CLI, in one git clone of its own.
  *
@@ -66,6 +68,10 @@ export interface JobSpec {
   readonly metadata: JsonObject | null;
   /** Keep the job past its time until its caller has acknowledged its end. */
   readonly followUp?: boolean;
+  /** The job whose request this one repeats. */
+  readonly retryOf?: JobId;
+  /** Who is told of its changes. */
+  readonly webhooks?: readonly Webhook[];
 }
 
 /** How surely a job's processes are held: their process group, every descendant, or every descendant, shut in. */

@@ -1,4 +1,5 @@
 import type { FinishedJob, JobId, JobOutcome, JobReason, JobRecord, JobSpec, JobStatus } from './job.ts';
+import type { Outbox } from './webhooks.ts';
 
 /** A job on its way in: the service makes the id, so that a caller can be told it whatever happens next. */
 export interface NewJob {
@@ -115,6 +116,7 @@ export interface Membership {
 export interface Store {
   readonly jobs: JobStore;
   readonly keeping: JobKeeping;
+  readonly outbox: Outbox;
   readonly membership: Membership;
   /** Resolves when a transaction went through just now; rejects with `UnavailableError` otherwise. */
   ready(): Promise<void>;

@@ -5,6 +5,7 @@ import { createIdempotencyKeys } from './idempotency.ts';
 import { createMetadataIndex } from './job-metadata.ts';
 import { createPages } from './job-pages.ts';
 import { asJobRow, type Encoded, encodeReport, encodeSpec, type JobRow, toRecord } from './job-rows.ts';
+import { createAnnouncer, createOutboxOperations } from './outbox-operations.ts';
 import type { Calls, Counts, Request } from './store-protocol.ts';
 
 /** What the only writer of the database knows by heart, so that admission counts nothing. */
@@ -36,10 +37,12 @@ export function countUnfinished(db: DatabaseSync): Counts {
 export function createJobOperations(db: DatabaseSync, tally: Tally, incarnation: string): Execute {
   const writing = createWriting(db, tally);
   const reading = createReading(db, tally);
+  const announce = createAnnouncer(db);
   const operations: Operations = {
     ...createAdmission(db, tally, writing, reading),
-    ...createTransitions(db, tally, incarnation, writing, reading),
-    ...createUpkeep(db, tally, incarnation, reading),
+    ...createTransitions(db, tally, incarnation, writing, reading, announce),
+    ...createUpkeep(db, tally, incarnation, reading, announce),
+    ...createOutboxOperations(db),
     get: (id) => reading.byId(id),
     list: reading.list,
   };
@@ -47,6 +50,7 @@ export function createJobOperations(db: DatabaseSync, tally: Tally, incarnation:
 }
 
 type Writing = ReturnType<typeof createWriting>;
+type Announce = ReturnType<typeof createAnnouncer>;
 type Reading = ReturnType<typeof createReading>;
 
 function createWriting(db: DatabaseSync, tally: Tally) {
@@ -89,14 +93,22 @@ function createAdmission(db: DatabaseSync, tally: Tally, writing: Writing, readi
   } satisfies Partial<Operations>;
 }
 
-function createTransitions(db: DatabaseSync, tally: Tally, incarnation: string, writing: Writing, reading: Reading) {
+function createTransitions(
+  db: DatabaseSync,
+  tally: Tally,
+  incarnation: string,
+  writing: Writing,
+  reading: Reading,
+  announce: Announce,
+) {
   const claimOldest = db.prepare(
     `UPDATE jobs SET status = 'running', attempt = attempt + 1, owner = ?, started_at = ?
      WHERE status = 'queued' AND seq = (SELECT min(seq) FROM jobs WHERE status = 'queued') RETURNING seq`,
   );
   const finish = db.prepare(
     `UPDATE jobs ${setFinal}
-     WHERE id = :id AND status = 'running' AND owner = :owner AND attempt = :attempt RETURNING seq`,
+     WHERE id = :id AND status = 'running' AND owner = :owner AND attempt = :attempt
+     RETURNING seq, json_extract(spec, '$.webhooks') IS NOT NULL AS has_webhooks`,
   );
   const cancel = db.prepare(`UPDATE jobs ${setFinal} WHERE id = :id AND status = 'queued' RETURNING seq`);
 
@@ -106,7 +118,9 @@ function createTransitions(db: DatabaseSync, tally: Tally, incarnation: string, 
       while (claimed.length < freeSlots) {
         const row = claimOldest.get(incarnation, startedAt);
         if (row === undefined) break;
-        claimed.push(reading.bySeq(Number(row['seq'])));
+        const job = reading.bySeq(Number(row['seq']));
+        announce(job, 'running', startedAt);
+        claimed.push(job);
       }
       tally.queued -= claimed.length;
       tally.running += claimed.length;
@@ -118,6 +132,7 @@ function createTransitions(db: DatabaseSync, tally: Tally, incarnation: string, 
       if (row === undefined) return false;
       writing.report(Number(row['seq']), report);
       tally.running -= 1;
+      if (row['has_webhooks'] === 1) announce(reading.bySeq(Number(row['seq'])), 'final', finishedAt);
       return true;
     },
     cancelQueued: ({ id, outcome, finishedAt }) => {
@@ -128,6 +143,7 @@ function createTransitions(db: DatabaseSync, tally: Tally, incarnation: string, 
         tally.queued -= 1;
       }
       const job = reading.byId(id);
+      if (job !== undefined && row !== undefined) announce(job, 'final', finishedAt);
       return job && { job, changed: row !== undefined };
     },
   } satisfies Partial<Operations>;
@@ -137,7 +153,7 @@ function finalValues({ status, reason, error }: JobOutcome, report: Encoded, fin
   return { status, finishedAt, reason, error, report: report.short };
 }
 
-function createUpkeep(db: DatabaseSync, tally: Tally, incarnation: string, reading: Reading) {
+function createUpkeep(db: DatabaseSync, tally: Tally, incarnation: string, reading: Reading, announce: Announce) {
   const loseRunning = db.prepare(
     `UPDATE jobs ${setFinal} WHERE status = 'running' AND owner <> :incarnation RETURNING id`,
   );
@@ -166,7 +182,9 @@ function createUpkeep(db: DatabaseSync, tally: Tally, incarnation: string, readi
       const goneRows = cancelChats.all(final(gone));
       tally.running -= lostRows.length;
       tally.queued -= goneRows.length;
-      return [...lostRows, ...goneRows].map((row) => asJobRow(row).id);
+      const ids = [...lostRows, ...goneRows].map((row) => asJobRow(row).id);
+      for (const job of ids.map((id) => reading.byId(id))) if (job !== undefined) announce(job, 'final', now);
+      return ids;
     },
     adopt: ({ ids }) =>
       ids.flatMap((id) => {

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { UnavailableError } from '../jobs/errors.ts';
 import type { AgentReport, JobSpec } from '../jobs/job.ts';
 import type { JobStore, Log, Membership, Store } from '../jobs/ports.ts';
+import type { Outbox } from '../jobs/webhooks.ts';
 import { createWorkerChannel, type WorkerChannel } from './worker-channel.ts';
 
 const program = new URL('./sqlite-worker.ts', import.meta.url);
@@ -19,6 +20,7 @@ export function createSqliteStore({ file, log }: { readonly file: string; readon
       remove: (id) => channel.call('remove', id),
       acknowledge: (id, now) => channel.call('acknowledge', { id, now }),
     },
+    outbox: createOutbox(channel),
     membership: createMembership(channel, incarnation),
     ready: async () => {
       await channel.opened();
@@ -59,6 +61,18 @@ function createJobs(channel: WorkerChannel, incarnation: string): JobStore {
     list: (query) => channel.call('list', query),
     evict: (finishedBefore, limit, dueBefore = finishedBefore) =>
       channel.call('evict', { finishedBefore, limit, dueBefore: Math.min(dueBefore, finishedBefore) }),
+  };
+}
+
+function createOutbox(channel: WorkerChannel): Outbox {
+  return {
+    take: (limit, now, leaseMs) => channel.call('outboxTake', { limit, now, leaseMs }),
+    delivered: async (id) => void (await channel.call('outboxSettle', { id, failure: null })),
+    failed: async (id, error, nextAt) => void (await channel.call('outboxSettle', { id, failure: { error, nextAt } })),
+    nextAt: () => channel.call('outboxNextAt', null),
+    dead: (limit) => channel.call('outboxDead', { limit }),
+    resend: (id, now) => channel.call('outboxResend', { id, now }),
+    forget: async (createdBefore) => void (await channel.call('outboxForget', { createdBefore })),
   };
 }
 

@@ -1,5 +1,6 @@
 import type { JobId, JobOutcome, JobRecord } from '../jobs/job.ts';
 import type { Cancellation, JobPage, JobQuery, NewJob } from '../jobs/ports.ts';
+import type { Delivery } from '../jobs/webhooks.ts';
 
 /** What the store's thread can be asked. Everything is copied by structured clone, which keeps a key named `__proto__`. */
 export interface Calls {
@@ -35,6 +36,19 @@ export interface Calls {
   /** Running jobs whose owner this incarnation becomes. */
   adopt: { input: { readonly ids: readonly JobId[] }; output: readonly JobRecord[] };
   recover: { input: { readonly now: number }; output: readonly JobId[] };
+  outboxTake: {
+    input: { readonly limit: number; readonly now: number; readonly leaseMs: number };
+    output: readonly Delivery[];
+  };
+  /** Without a failure it was delivered. */
+  outboxSettle: {
+    input: { readonly id: string; readonly failure: { readonly error: string; readonly nextAt: number | null } | null };
+    output: null;
+  };
+  outboxNextAt: { input: null; output: number | null };
+  outboxDead: { input: { readonly limit: number }; output: readonly Delivery[] };
+  outboxResend: { input: { readonly id: string; readonly now: number }; output: boolean };
+  outboxForget: { input: { readonly createdBefore: number }; output: null };
   /** Writes something of no meaning, so that its answer proves a commit. */
   probe: { input: null; output: null };
 }

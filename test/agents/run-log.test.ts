@@ -1,4 +1,4 @@
-import { appendFile, mkdir, readFile, truncate, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, readFile, symlink, truncate, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { providers } from '../../src/agents/registry.ts';
@@ -103,6 +103,17 @@ describe('the log of a run', () => {
     const torn = whole.indexOf('at 8 10;') + 'at 8 1'.length;
     await truncate(run.file('order'), torn);
     expect(shown((await run.read()).read)).toEqual(['one', '! odd', 'two', '! later']);
+  });
+
+  test('is not led elsewhere by what the agent put in the place of its files', async () => {
+    const run = await createRun();
+    const victim = run.file('victim');
+    await writeFile(victim, 'secret\n');
+    for (const name of ['order', 'stdout.log']) await symlink(victim, run.file(name));
+    await expect(run.read()).rejects.toThrow('cannot be read now');
+    expect(await readFile(victim, 'utf8')).toBe('secret\n');
+    await unlink(run.file('order'));
+    expect(await run.read()).toEqual({ read: [], count: 0 });
   });
 
   test('is empty where nothing was printed', async () => {

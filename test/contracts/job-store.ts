@@ -5,6 +5,7 @@ import { cancelled, claimOne, completed, idsOf, type JobOverrides, newJob, roomy
 import { describeIdempotency } from './job-store-idempotency.ts';
 import { describeRecords } from './job-store-records.ts';
 import { describeSearch } from './job-store-search.ts';
+import { describeOutbox } from './outbox.ts';
 
 export interface StoreFixture {
   readonly store: Store;
@@ -192,6 +193,7 @@ export function describeJobStore(name: string, create: () => Promise<StoreFixtur
     };
     describeIdempotency(current);
     describeSearch(current);
+    describeOutbox(current);
     describeRecords(current);
   });
 }

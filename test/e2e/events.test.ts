@@ -163,3 +163,20 @@ async function agentIsGone(pidFile: string): Promise<void> {
     { what: 'the end of the agent' },
   );
 }
+
+test('who follows a queued job when the service stops is let go, and goes on after its restart', async () => {
+  const env = { MAX_CONCURRENCY: '1', DRAIN_SECONDS: '0' };
+  const first = await startServiceProcess({ env });
+  await first.submit({ prompt: 'forever' });
+  const id = await first.submit({ prompt: 'say: hello' });
+  const following = eventsOf(first, id);
+  const waiting = first.fetch(`/jobs/${id}?wait=60`);
+  first.signal('SIGTERM');
+  expect(await following).toMatchObject([{ id: '1', data: { status: 'queued' } }]);
+  expect(asRecord(await (await waiting).json())['status']).toBe('queued');
+  expect(await first.exited()).toBe(0);
+  const second = await startServiceProcess({ env, dataDir: first.dataDir });
+  const rest = kept(await eventsOf(second, id, '?after=1'));
+  expect(idsOf(rest)).toEqual(oneTo(rest.length + 1).slice(1));
+  expect(rest.at(-1)).toMatchObject({ event: 'end', data: { status: 'completed', result: 'hello' } });
+});

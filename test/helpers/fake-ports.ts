@@ -114,6 +114,15 @@ export function createFakeStore(): Store {
         return row === undefined || row.followUp === undefined ? row : put({ ...row, followUp: 'done' });
       },
     },
+    outbox: {
+      take: async () => [],
+      delivered: async () => {},
+      failed: async () => {},
+      nextAt: async () => null,
+      dead: async () => [],
+      resend: async () => false,
+      forget: async () => {},
+    },
     membership: {
       async recover(now) {
         const lost = all().filter((job) => job.status === 'running');

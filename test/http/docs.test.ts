@@ -41,9 +41,12 @@ test('the document is OpenAPI 3.1 and holds exactly the routes that are there', 
     'get /metrics',
     'get /openapi.json',
     'get /readyz',
+    'get /webhooks/dead',
     'post /execute',
     'post /jobs/{id}/ack',
     'post /jobs/{id}/cancel',
+    'post /jobs/{id}/retry',
+    'post /webhooks/{id}/resend',
   ]);
 });
 

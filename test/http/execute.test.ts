@@ -8,7 +8,12 @@ test('a job is taken with 202, its id, its place and where to look', async () =>
   const { execute, get } = await createNativeApp({ capacity: 1, script: forever });
   const first = await execute({ prompt });
   expect(first.statusCode).toBe(202);
-  expect(first.json()).toEqual({ job_id: expect.any(String), status: 'queued', queue_position: 1 });
+  expect(first.json()).toEqual({
+    job_id: expect.any(String),
+    status: 'queued',
+    queue_position: 1,
+    expected_start: null,
+  });
   const { job_id: id } = first.json<{ job_id: string }>();
   expect(id).toMatch(/^[A-Za-z0-9_-]{22,}$/);
   expect(first.headers.location).toBe(`/jobs/${id}`);

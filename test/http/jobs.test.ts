@@ -45,6 +45,8 @@ describe('a job', () => {
         changes: null,
         containment: null,
         followed_up: null,
+        retry_of: null,
+        expected_start: null,
       },
     });
   });
@@ -65,6 +67,8 @@ describe('a job', () => {
         changes: null,
         containment: null,
         followed_up: null,
+        retry_of: null,
+        expected_start: null,
       },
     });
   });
@@ -192,8 +196,8 @@ describe('the list', () => {
       next_cursor: null,
     });
     expect(page['jobs']).toMatchObject(ids.toReversed().map((id) => ({ job_id: id })));
-    const { output, stderr, result, ...item } = await nativeApp.finished(ids[2] ?? '');
-    expect([output, stderr, result]).toEqual([['{"type":"result"}'], 'a note', 'Done']);
+    const { output, stderr, result, expected_start, ...item } = await nativeApp.finished(ids[2] ?? '');
+    expect([output, stderr, result, expected_start]).toEqual([['{"type":"result"}'], 'a note', 'Done', null]);
     expect(page['jobs']).toEqual(expect.arrayContaining([item]));
   });
 

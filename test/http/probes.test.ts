@@ -30,7 +30,7 @@ test('health and liveness answer while the store hangs and the service is not re
     return await released.promise;
   };
   const { jobs, ...store } = createFakeStore();
-  const hanging = { ...store, jobs: { ...jobs, submit: hang, get: hang, list: hang } };
+  const hanging = { ...store, jobs: { ...jobs, submit: hang, get: hang } };
   const { app, execute } = await createNativeApp({ store: hanging, deps: { readiness: forever } });
   const stuck = execute({ prompt: 'Hi' });
   await waitFor(() => asked, Boolean);

@@ -87,7 +87,7 @@ export async function checkStoreModel(options: { readonly runs: number; readonly
       }
     },
   );
-  await fc.assert(property, { numRuns: options.runs });
+  await fc.assert(property, { numRuns: options.runs, endOnFailure: true });
   return commands;
 }
 

@@ -26,6 +26,8 @@ export function eventRoutes(app: TypedApp, { jobs, eventCommentMs }: AppDeps): v
   app.route({
     method: 'GET',
     url: '/jobs/:id/events',
+    // Without a body there would be nothing to tell, until the job ends.
+    exposeHeadRoute: false,
     schema: {
       summary: 'Read or follow the events of a job',
       description:

@@ -1,23 +1,29 @@
+import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
-import { type JobSpec, type JsonObject, jobStatuses } from '../../jobs/job.ts';
+import { type JobRecord, type JobSpec, type JsonObject, jobStatuses } from '../../jobs/job.ts';
+import type { JobService } from '../../jobs/job-service.ts';
 import type { AppDeps, TypedApp } from '../app.ts';
 import { InvalidRequestError } from '../errors.ts';
 import { exactField, keepExact } from '../exact-json.ts';
 import { idempotencyOf } from '../idempotency.ts';
 import { streamJobEvents } from '../job-event-stream.ts';
+import { expectedStartView } from '../job-view.ts';
 import { jsonTextOf } from '../json-body.ts';
 import {
   admissionErrorResponses,
   bodyErrorResponses,
+  ExpectedStartSchema,
   errorResponses,
   MetadataSchema,
   maxMetadataBytes,
   metadataTooLong,
+  notFoundResponse,
   problemResponse,
   safeNamePattern,
   unavailableResponse,
 } from '../schemas.ts';
 import { whenCut } from '../when-closed.ts';
+import { webhookOf, webhookSchema } from './webhooks.ts';
 
 /** The most that one run may be allowed to spend, and what it may without a word: a runaway agent costs this much. */
 const maxBudgetUsd = 1000;
@@ -32,10 +38,13 @@ const AcceptedSchema = z.object({
   job_id: z.string(),
   status: z.enum(jobStatuses).describe('`queued`; of a repeated submit the state of its job'),
   queue_position: z.int().nullable(),
+  expected_start: ExpectedStartSchema.nullable(),
 });
 
-/** `POST /execute`: take a job, answer when it is durable. */
-export function executeRoutes(app: TypedApp, { jobs, metrics, maxPromptBytes, eventCommentMs }: AppDeps): void {
+/** `POST /execute` and `POST /jobs/:id/retry`: take a job, answer when it is durable. */
+export function executeRoutes(app: TypedApp, deps: AppDeps): void {
+  const { jobs, metrics, maxPromptBytes, eventCommentMs, webhooks } = deps;
+  retryRoute(app, deps);
   app.route({
     method: 'POST',
     url: '/execute',
@@ -44,7 +53,7 @@ export function executeRoutes(app: TypedApp, { jobs, metrics, maxPromptBytes, ev
       description:
         'Repeated with the same `Idempotency-Key` (1 to 255 visible ASCII characters) and content it answers with the first job, as long as that is kept.',
       tags: ['jobs'],
-      body: executeSchema(maxPromptBytes),
+      body: executeSchema(maxPromptBytes, webhooks?.allowed ?? null),
       response: {
         200: {
           description:
@@ -62,7 +71,7 @@ export function executeRoutes(app: TypedApp, { jobs, metrics, maxPromptBytes, ev
     handler: async (request, reply) => {
       const { body, headers } = request;
       const key = idempotencyOf(headers['idempotency-key'], body);
-      const spec = executeSpec(body, jsonTextOf(request));
+      const spec = executeSpec(body, jsonTextOf(request), webhooks?.url ?? null);
       const { job, replayed } =
         key === undefined
           ? { job: await jobs.submit(spec, defaultCaller), replayed: false }
@@ -71,17 +80,65 @@ export function executeRoutes(app: TypedApp, { jobs, metrics, maxPromptBytes, ev
       else metrics.accepted('execute');
       reply.header('location', `/jobs/${job.id}`);
       if (wantsEvents(headers.accept)) {
-        const deps = { jobs, reply, signal: whenCut(reply.raw), commentMs: eventCommentMs };
-        return await streamJobEvents(deps, { id: job.id, after: 0, deltas: true });
+        const stream = { jobs, reply, signal: whenCut(reply.raw), commentMs: eventCommentMs };
+        return await streamJobEvents(stream, { id: job.id, after: 0, deltas: true });
       }
-      const answer = { job_id: job.id, status: job.status, queue_position: job.queuePosition };
-      return await reply.code(replayed ? 200 : 202).send(answer);
+      return await sendAccepted(reply, jobs, job, replayed);
+    },
+  });
+}
+
+/** Place and time are in headers too, for those who do not read bodies. */
+async function sendAccepted(
+  reply: FastifyReply,
+  jobs: JobService,
+  job: JobRecord,
+  replayed: boolean,
+): Promise<FastifyReply> {
+  const expected = expectedStartView(jobs.expectedStart(job));
+  reply.header('location', `/jobs/${job.id}`);
+  if (job.queuePosition !== null) reply.header('x-queue-position', job.queuePosition);
+  if (expected !== null) reply.header('x-expected-start', expected.at);
+  const { id, status, queuePosition } = job;
+  const body: z.output<typeof AcceptedSchema> = {
+    ...{ job_id: id, status, queue_position: queuePosition, expected_start: expected },
+  };
+  return await reply.code(replayed ? 200 : 202).send(body);
+}
+
+/** `POST /jobs/:id/retry`: the same request once more. */
+function retryRoute(app: TypedApp, { jobs, metrics }: AppDeps): void {
+  app.route({
+    method: 'POST',
+    url: '/jobs/:id/retry',
+    schema: {
+      summary: 'Submit the request of a job that has ended once more',
+      description: 'As a job of its own, whose `retry_of` names the first.',
+      tags: ['jobs'],
+      params: z.object({ id: z.string() }),
+      response: {
+        202: AcceptedSchema.describe('The new job is durable and waits for its turn'),
+        ...errorResponses,
+        ...notFoundResponse,
+        ...problemResponse(409, 'The job has not ended yet'),
+        ...admissionErrorResponses,
+        ...unavailableResponse,
+      },
+    },
+    handler: async ({ params: { id } }, reply) => {
+      const job = await jobs.retry(id, defaultCaller);
+      metrics.accepted('execute');
+      return await sendAccepted(reply, jobs, job, false);
     },
   });
 }
 
 /** `json`: the whole body as it came. */
-function executeSpec(body: z.output<ReturnType<typeof executeSchema>>, json: string): JobSpec {
+function executeSpec(body: z.output<ReturnType<typeof executeSchema>>, json: string, everyUrl: string | null): JobSpec {
+  const webhooks = [
+    ...(body.webhook === null ? [] : [webhookOf(body.webhook)]),
+    ...(everyUrl === null ? [] : [{ url: everyUrl, events: ['final' as const] }]),
+  ];
   return {
     kind: 'execute',
     provider: 'claude',
@@ -94,6 +151,7 @@ function executeSpec(body: z.output<ReturnType<typeof executeSchema>>, json: str
     timeoutMs: body.timeout_seconds * 1000,
     idleTimeoutMs: body.idle_timeout_seconds === null ? null : body.idle_timeout_seconds * 1000,
     metadata: body.metadata && exactMetadata(body.metadata, json),
+    ...(webhooks.length > 0 && { webhooks }),
     ...(body.follow_up && { followUp: true }),
   };
 }
@@ -112,7 +170,7 @@ function exactMetadata(metadata: JsonObject, json: string): JsonObject {
 }
 
 /** Unknown fields are refused by name: a misspelt budget must not cost money. */
-function executeSchema(maxPromptBytes: number) {
+function executeSchema(maxPromptBytes: number, webhookHosts: readonly string[] | null) {
   const name = z
     .string()
     .regex(safeNamePattern, 'expected 1 to 64 characters of A-Z a-z 0-9 _ . : - that begin with a letter or digit');
@@ -134,6 +192,7 @@ function executeSchema(maxPromptBytes: number) {
       .nullable()
       .default(null)
       .describe('How long the agent may print nothing; 0: as long as it likes; null: what the service is set to'),
+    webhook: webhookSchema(webhookHosts).nullable().default(null).describe('Told of changes of the job'),
     follow_up: z
       .boolean()
       .default(false)

@@ -87,7 +87,7 @@ export function jobRoutes(app: TypedApp, deps: AppDeps): void {
     },
     handler: async ({ params: { id }, query: { wait } }, reply) => {
       const job = wait === 0 ? await jobs.get(id) : await jobs.wait(id, wait * 1000, whenCut(reply.raw));
-      return jobView(job);
+      return jobView(job, jobs.expectedStart(job));
     },
   });
 

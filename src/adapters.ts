@@ -1,0 +1,97 @@
+import { join, resolve } from 'node:path';
+import { type AgentRunnerOptions, createAgentRunner } from './agents/agent-runner.ts';
+import { providers } from './agents/registry.ts';
+import { type Config, ConfigError } from './config.ts';
+import type { WebhookSettings } from './http/webhook-client.ts';
+import type { AgentRunner, Clock } from './jobs/ports.ts';
+import { chooseContainment, chooseNamespace } from './process/choose-containment.ts';
+import type { Containment } from './process/containment.ts';
+import type { Logger } from './telemetry/logger.ts';
+import { createWorkspaceManager, type GitWorkspaces } from './workspaces/workspace-manager.ts';
+
+/** What the settings mean to each adapter: seconds become milliseconds, names become paths. */
+
+export const clock: Clock = { now: () => Date.now() };
+/** All that git, which reaches the remote for us, sees of the environment; set by nobody, a variable is absent. */
+const gitVariables = [
+  ...['PATH', 'HOME', 'LANG', 'SSH_AUTH_SOCK', 'GIT_SSH_COMMAND', 'GIT_ASKPASS', 'GIT_CONFIG_GLOBAL'],
+  ...['GIT_SSL_CAINFO', 'SSL_CERT_FILE', 'SSL_CERT_DIR'],
+  ...['HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY', 'ALL_PROXY'].flatMap((name) => [name, name.toLowerCase()]),
+];
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+export async function createContainment(config: Config, dataDir: string, log: Logger): Promise<Containment> {
+  const chosen = await chooseContainment();
+  if (config.RESTART_POLICY === 'adopt' && chosen.containment.adoption === undefined) {
+    throw new ConfigError(`RESTART_POLICY holds "adopt"; allowed: kill, or what makes it work (${chosen.weakness})`);
+  }
+  if (config.ISOLATION === 'none') {
+    if (chosen.weakness !== null) log.warn({ reason: chosen.weakness }, 'weak containment');
+    return chosen.containment;
+  }
+  const { WORKSPACE_DIR, JOBS_DIR, API_BEARER_TOKEN_FILE, GIT_CRYPT_KEY } = config;
+  const hidden = [dataDir, WORKSPACE_DIR, JOBS_DIR, API_BEARER_TOKEN_FILE, GIT_CRYPT_KEY].flatMap((path) =>
+    path === undefined || path === null ? [] : [resolve(path)],
+  );
+  const namespace = await chooseNamespace(hidden, chosen);
+  if (typeof namespace !== 'string') return namespace;
+  throw new ConfigError(`ISOLATION holds "namespace"; allowed: none, or what makes it work (${namespace})`);
+}
+
+export function createWorkspaces(config: Config, dataDir: string, env: Environment, log: Logger): GitWorkspaces {
+  const gitEnv = gitVariables.flatMap((name) => {
+    const value = env[name];
+    return value === undefined ? [] : [[name, value] as const];
+  });
+  return createWorkspaceManager({
+    basePath: resolve(config.WORKSPACE_DIR ?? join(dataDir, 'base')),
+    baseUrl: config.BASE_REPO_URL,
+    baseBranch: config.BASE_BRANCH,
+    jobsDir: resolve(config.JOBS_DIR ?? join(dataDir, 'jobs')),
+    fetchDebounceMs: config.FETCH_DEBOUNCE_SECONDS * 1000,
+    // Where none is configured: a name under a file, which cannot exist.
+    gitCryptKey: config.GIT_CRYPT_KEY ?? '/dev/null/none',
+    gitEnv: Object.fromEntries(gitEnv),
+    log,
+    clock,
+  });
+}
+
+export function createRunner(
+  config: Config,
+  runs: Pick<AgentRunnerOptions, 'runsDir' | 'recorder' | 'containment'>,
+  env: Environment,
+  log: Logger,
+): AgentRunner {
+  return createAgentRunner({
+    ...runs,
+    providers,
+    bin: { claude: config.CLAUDE_BIN },
+    sourceEnv: env,
+    allowEnv: config.AGENT_ENV,
+    graceMs: config.KILL_GRACE_SECONDS * 1000,
+    maxOutputBytes: config.MAX_OUTPUT_BYTES,
+    idleMs: config.IDLE_TIMEOUT_SECONDS * 1000,
+    survives: config.RESTART_POLICY === 'adopt',
+    log,
+    clock,
+  });
+}
+
+export function webhookSettings({
+  WEBHOOK_SECRET: secret,
+  WEBHOOK_ALLOWED_HOSTS: allowed,
+}: Config): WebhookSettings | null {
+  return secret === null ? null : { secret: Buffer.from(secret.slice('whsec_'.length), 'base64'), allowed };
+}
+
+export function openAiSettings(config: Config) {
+  return {
+    models: config.SUPPORTED_MODELS,
+    defaultModel: config.DEFAULT_MODEL,
+    agent: config.OPENAI_COMPAT_AGENT,
+    budgetUsd: config.OPENAI_COMPAT_BUDGET_USD,
+    timeoutMs: config.OPENAI_COMPAT_TIMEOUT_SECONDS * 1000,
+  };
+}

@@ -1,0 +1,37 @@
+import { IdempotencyConflictError, QueueFullError, UnavailableError } from './errors.ts';
+import type { JobRecord } from './job.ts';
+import { createJobId } from './job-id.ts';
+import type { JobServiceDeps } from './job-service.ts';
+import type { NewJob } from './ports.ts';
+
+interface SubmissionDeps extends JobServiceDeps {
+  readonly isDraining: () => boolean;
+  readonly isExpired: (job: JobRecord) => boolean;
+  /** Called after each admission. */
+  readonly onAdmitted: () => void;
+}
+
+export type Submission = Omit<NewJob, 'id' | 'createdAt'>;
+
+/** Takes jobs in. Throws for what is refused; when it resolves the job is durable. */
+export function createSubmission(deps: SubmissionDeps) {
+  const { store, clock, runner, maxUnfinished, isDraining, isExpired, onAdmitted } = deps;
+  return async function submit(wanted: Submission): Promise<{ readonly job: JobRecord; readonly replayed: boolean }> {
+    if (isDraining()) throw new UnavailableError('The service is shutting down');
+    const job = { id: createJobId(), createdAt: clock.now(), ...wanted };
+    const admission = await store.jobs.submit(job, { maxUnfinished });
+    if (admission.outcome === 'queue_full') throw new QueueFullError(maxUnfinished);
+    if (admission.outcome === 'admitted') {
+      onAdmitted();
+      return { job: admission.job, replayed: false };
+    }
+    if (isExpired(admission.job)) {
+      // As good as gone, and its key with it.
+      await store.keeping.remove(admission.job.id);
+      await runner.forget(admission.job.id);
+      return await submit(wanted);
+    }
+    if (admission.outcome === 'idempotency_conflict') throw new IdempotencyConflictError();
+    return { job: admission.job, replayed: true };
+  };
+}
