@@ -20,6 +20,7 @@ import type { StreamTiming } from './openai/chat-stream.ts';
 import { modelRoutes } from './openai/models.ts';
 import { useProcessingTime } from './openai/processing-time.ts';
 import { requestId } from './request-id.ts';
+import { changeRoutes } from './routes/changes.ts';
 import { docsRoutes, useOpenApi } from './routes/docs.ts';
 import { executeRoutes } from './routes/execute.ts';
 import { jobRoutes } from './routes/jobs.ts';
@@ -107,6 +108,7 @@ export async function createApp(deps: AppDeps): Promise<App> {
   metricsRoute(routes, deps);
   executeRoutes(routes, deps);
   jobRoutes(routes, deps);
+  changeRoutes(routes, deps);
   chatRoutes(routes, deps);
   modelRoutes(routes, deps);
   docsRoutes(routes);

@@ -1,7 +1,7 @@
 import { STATUS_CODES } from 'node:http';
 import type { FastifyError } from 'fastify';
 import type { z } from 'zod';
-import { JobNotFoundError, QueueFullError, RequestRefused, UnavailableError } from '../jobs/errors.ts';
+import { JobNotFoundError, NoChangesError, QueueFullError, RequestRefused, UnavailableError } from '../jobs/errors.ts';
 
 /** The only table from a code to an HTTP status. Codes are stable: callers branch on them. */
 export const statusOf = {
@@ -15,6 +15,7 @@ export const statusOf = {
   not_found: 404,
   method_not_allowed: 405,
   job_not_found: 404,
+  no_changes: 404,
   queue_full: 429,
   unavailable: 503,
   internal: 500,
@@ -70,6 +71,7 @@ export function problemOf(error: unknown): Problem {
     return { code: 'queue_full', detail: 'Queue full', headers: { 'retry-after': retryAfterSeconds } };
   }
   if (error instanceof JobNotFoundError) return { code: 'job_not_found', detail: 'Job not found' };
+  if (error instanceof NoChangesError) return { code: 'no_changes', detail: error.message };
   if (error instanceof UnavailableError || error instanceof RequestRefused) {
     return { code: 'unavailable', detail: error.message, headers: { 'retry-after': retryAfterSeconds } };
   }

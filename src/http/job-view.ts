@@ -1,5 +1,7 @@
 import type { z } from 'zod';
+import type { ChangeSet, ChangeSummary } from '../jobs/change-set.ts';
 import { emptyReport, type JobRecord } from '../jobs/job.ts';
+import type { ChangeSetSchema, ChangesSchema } from './change-schemas.ts';
 import type { JobItemSchema, JobSchema } from './schemas.ts';
 
 /** A job as `GET /jobs/:id` shows it. */
@@ -31,7 +33,46 @@ export function jobItem(job: JobRecord): z.output<typeof JobItemSchema> {
     cost_usd: report.costUsd,
     num_turns: report.numTurns,
     session_id: report.sessionId,
-    changes: null,
+    changes: outcome?.changes ? changesView(outcome.changes) : null,
+  };
+}
+
+/** What a job changed, without the lists. */
+export function changesView(changes: ChangeSummary): z.output<typeof ChangesSchema> {
+  return {
+    base_commit: changes.baseCommit,
+    head_commit: changes.headCommit,
+    files_changed: changes.filesChanged,
+    insertions: changes.insertions,
+    deletions: changes.deletions,
+    commits_made: changes.commitsMade,
+    patch_bytes: changes.patchBytes,
+    truncated: changes.truncated,
+    problem: changes.problem,
+  };
+}
+
+/** What a job changed, with the lists. */
+export function changeSetView(changes: ChangeSet): z.output<typeof ChangeSetSchema> {
+  return {
+    ...changesView(changes),
+    files: changes.files.map((file) => ({
+      path: file.path,
+      old_path: file.oldPath,
+      change: file.change,
+      old_mode: file.oldMode,
+      new_mode: file.newMode,
+      insertions: file.insertions,
+      deletions: file.deletions,
+      omitted: file.omitted,
+    })),
+    commits: changes.commits.map((commit) => ({
+      hash: commit.hash,
+      author_name: commit.authorName,
+      author_email: commit.authorEmail,
+      authored_at: commit.authoredAt,
+      message: commit.message,
+    })),
   };
 }
 

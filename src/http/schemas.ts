@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { type JsonObject, jobReasons, jobStatuses } from '../jobs/job.ts';
+import { ChangesSchema } from './change-schemas.ts';
 
 /** Shapes that several routes share. JSON is snake_case; the names inside the service are not. */
 
@@ -70,7 +71,7 @@ export const JobItemSchema = z.object({
   cost_usd: z.number().nullable(),
   num_turns: z.int().nullable(),
   session_id: z.string().nullable(),
-  changes: anyObject.nullable(),
+  changes: ChangesSchema.nullable().describe('Null until an agent has run; the lists are in /jobs/{id}/changes'),
 });
 
 /** A job, whole. */

@@ -1,3 +1,6 @@
+import type { Readable } from 'node:stream';
+import { createChangeAccess } from './change-access.ts';
+import type { ChangeSet } from './change-set.ts';
 import { createDispatcher } from './dispatcher.ts';
 import { QueueFullError, UnavailableError } from './errors.ts';
 import { followJob } from './follow-job.ts';
@@ -56,6 +59,10 @@ export interface JobService {
   cancel(id: string, reason: EndReason): Promise<{ readonly job: JobRecord; readonly changed: boolean }>;
   /** The job's states and its agent's events, from the beginning, ended by `end`. Rejects with the signal's reason. */
   follow(id: string, signal: AbortSignal): AsyncIterable<JobEvent>;
+  /** What the job changed, in detail; null if it never had a workspace. Throws `NoChangesError` if that cannot be told. */
+  changes(id: string): Promise<ChangeSet | null>;
+  /** The same as a patch; null if nothing changed. Throws like `changes`. */
+  patch(id: string): Promise<Readable | null>;
   /** From memory: answers whatever the store does. */
   stats(): JobStats;
 }
@@ -99,6 +106,7 @@ export function createJobService(deps: JobServiceDeps): JobServiceControl {
       dispatcher.notify();
       return admission.job;
     },
+    ...createChangeAccess(access.get, deps.workspaces),
     follow: (id, signal) => followJob({ get: access.get, signals, running, runner }, id, signal),
     stats() {
       const counts = store.membership.counts();

@@ -5,6 +5,8 @@
  *      └────cancel────────────────────────────────────────────────────► cancelled
  */
 
+import type { ChangeSummary } from './change-set.ts';
+
 declare const brand: unique symbol;
 
 /** Opaque, URL-safe and unguessable: see `createJobId`. */
@@ -90,6 +92,8 @@ export interface JobOutcome {
   readonly reason: JobReason;
   readonly error: string | null;
   readonly report: AgentReport;
+  /** What the run changed; absent or null where no workspace was made, or where the service died before it could tell. */
+  readonly changes?: ChangeSummary | null;
 }
 
 /** One row of the store. Times are epoch milliseconds. */

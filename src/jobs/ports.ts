@@ -1,3 +1,5 @@
+import type { Readable } from 'node:stream';
+import type { ChangeSet, ChangeSummary } from './change-set.ts';
 import type { FinishedJob, JobId, JobOutcome, JobReason, JobRecord, JobSpec, JobStatus } from './job.ts';
 
 /** A job on its way in: the service makes the id, so that a caller can be told it whatever happens next. */
@@ -96,6 +98,11 @@ export interface Workspace extends AsyncDisposable {
   readonly path: string;
   /** The commit that the clone starts from; null in an empty repository. */
   readonly baseCommit: string | null;
+  /**
+   * Keeps what was changed since the clone was made, and sums it up. Called once, when no process of the job is left, and
+   * before disposing. Takes 30 s at most and never rejects: what could not be told is in `problem`.
+   */
+  changes(): Promise<ChangeSummary>;
   // Disposing takes it out of sight at once and removes it later. It never rejects: it logs, and leaves the rest to `sweep`.
 }
 
@@ -105,6 +112,10 @@ export interface WorkspaceManager {
    * signal's reason once it aborted. What it left half-made is removed by itself.
    */
   create(id: JobId, signal: AbortSignal): Promise<Workspace>;
+  /** What `Workspace.changes` kept of a job, until the job is forgotten; null if there is nothing. */
+  changesOf(id: JobId): Promise<ChangeSet | null>;
+  /** The same as a patch that `git apply` takes on the base commit; null if nothing changed. */
+  patchOf(id: JobId): Promise<Readable | null>;
   /** Removes every workspace that a dead process left. Called at start, before the first `create`. */
   sweep(): Promise<void>;
   /** Why no workspace can be made now, a sentence for an operator; null when all is well. */

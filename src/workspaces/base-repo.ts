@@ -12,6 +12,7 @@ import { until } from './until.ts';
 /** The base as one clone finds it. */
 export interface BaseState {
   readonly path: string;
+  readonly gitDir: string;
   /** May hold credentials. */
   readonly originUrl: string | null;
   /** What to check out; null: whatever its HEAD names, for it has no commit yet. */
@@ -125,7 +126,7 @@ function createOpener({ basePath, log }: BaseRepoDeps, closing: AbortSignal, ope
 }
 
 async function stateOf({ path, originUrl, branch, gitDir }: OpenBase, wanted: string | null): Promise<BaseState> {
-  if ((await readRef(gitDir, `refs/heads/${branch}`)) !== null) return { path, originUrl, branch };
-  if (wanted === null || (await readRef(gitDir, 'HEAD')) === null) return { path, originUrl, branch: null };
+  if ((await readRef(gitDir, `refs/heads/${branch}`)) !== null) return { path, gitDir, originUrl, branch };
+  if (wanted === null || (await readRef(gitDir, 'HEAD')) === null) return { path, gitDir, originUrl, branch: null };
   throw new WorkspaceError('The base repository has no branch of the name in BASE_BRANCH');
 }

@@ -7,10 +7,10 @@ import type { JobId } from '../jobs/job.ts';
 import { isJobId } from '../jobs/job-id.ts';
 import type { Clock, Log, Workspace, WorkspaceManager } from '../jobs/ports.ts';
 import { type BaseRepo, type BaseState, createBaseRepo } from './base-repo.ts';
-import { cloneBase, headOf } from './clone.ts';
-import { createGit, type Git, GitError } from './git.ts';
-import { unlock } from './git-crypt.ts';
+import { type ChangeTaker, createChangeTaker, openPatch, readDetails, type Snapshot } from './change-taker.ts';
+import { createGit, type Git } from './git.ts';
 import { createMutex } from './mutex.ts';
+import { createPreparation, makeDirectory } from './preparation.ts';
 import { createRemoval, type Removal } from './removal.ts';
 
 export interface WorkspaceOptions {
@@ -24,6 +24,10 @@ export interface WorkspaceOptions {
   readonly fetchDebounceMs: number;
   /** Unlocks each clone if the file exists. */
   readonly gitCryptKey: string;
+  /** Where the service keeps what it needs to know of living workspaces: out of their reach. */
+  readonly scratchDir: string;
+  /** Where what a job changed is kept until the job is forgotten; made if absent. */
+  readonly resultDir: (id: JobId) => string;
   /** All that git sees of the environment. */
   readonly gitEnv: Readonly<Record<string, string>>;
   readonly log: Log;
@@ -39,8 +43,6 @@ export interface GitWorkspaces extends WorkspaceManager {
 
 /** Beyond one clone per core all of them only get slower; below two, the disk idles while a clone computes. */
 const parallelClones = Math.max(2, availableParallelism());
-/** A clone that stumbled over a fetch is made again this often: a third collision in a row is something else. */
-const cloneAttempts = 3;
 
 /** Workspaces as full clones of one base repository. */
 export function createWorkspaceManager(options: WorkspaceOptions): GitWorkspaces {
@@ -49,12 +51,17 @@ export function createWorkspaceManager(options: WorkspaceOptions): GitWorkspaces
   const git = createGit({ env: options.gitEnv, safeDirectory: paths.basePath, ceilings });
   const base = createBaseRepo({ ...options, ...paths, git });
   const removal = createRemoval({ jobsDir: paths.jobsDir, log: options.log });
-  const create = createCloning({ ...options, ...paths, git, base, removal });
+  const { resultDir } = options;
+  const taker = createChangeTaker({ ...options, path: options.gitEnv['PATH'] ?? '/usr/bin:/bin' });
+  const create = createCloning({ ...options, ...paths, git, base, removal, taker });
   return {
     create,
+    changesOf: async (id) => await readDetails(resultDir(id)),
+    patchOf: async (id) => await openPatch(resultDir(id)),
     start: (signal) => start(paths, base, options.log, signal),
     async sweep() {
       await removal.emptyTrash();
+      await taker.sweep();
       const left = (await readdir(paths.jobsDir)).filter(isJobId);
       await Promise.all(left.map(removal.discard));
     },
@@ -71,11 +78,13 @@ interface CloningDeps extends WorkspaceOptions {
   readonly git: Git;
   readonly base: BaseRepo;
   readonly removal: Removal;
+  readonly taker: ChangeTaker;
 }
 
 function createCloning(deps: CloningDeps): WorkspaceManager['create'] {
   const { jobsDir, base, removal } = deps;
   const clones = createMutex(parallelClones);
+  const prepare = createPreparation(deps);
 
   async function create(id: JobId, signal: AbortSignal): Promise<Workspace> {
     if (!isJobId(id)) throw new WorkspaceError('A workspace needs the id of a job');
@@ -87,11 +96,9 @@ function createCloning(deps: CloningDeps): WorkspaceManager['create'] {
     const path = join(jobsDir, id);
     await makeDirectory(path);
     try {
-      await cloneSteadily(id, path, state, signal);
-      await unlock({ path, keyFile: resolve(deps.gitCryptKey), gitEnv: deps.gitEnv }, signal);
-      const baseCommit = await headOf(deps.git, path, signal);
+      const snapshot = await prepare({ name: id, path, state }, signal);
       signal.throwIfAborted();
-      return workspace(id, path, baseCommit, removal);
+      return workspace(id, path, snapshot, deps);
     } catch (error) {
       await removal.discard(id);
       signal.throwIfAborted();
@@ -100,44 +107,20 @@ function createCloning(deps: CloningDeps): WorkspaceManager['create'] {
     }
   }
 
-  /** A clone reads the base while a fetch may be renaming files in it: if both met, the clone is made again. */
-  async function cloneSteadily(id: JobId, path: string, state: BaseState, signal: AbortSignal): Promise<void> {
-    for (let attempt = 1; ; attempt += 1) {
-      const epoch = base.epoch();
-      try {
-        return await cloneBase(deps.git, state, path, signal);
-      } catch (error) {
-        const calm = base.epoch() === epoch && epoch % 2 === 0;
-        if (calm || attempt === cloneAttempts || !(error instanceof GitError) || signal.aborted) throw error;
-        deps.log.warn({ job_id: id, attempt, err: error }, 'clone met a fetch, trying again');
-        await removal.discard(id);
-        await makeDirectory(path);
-      }
-    }
-  }
-
   return create;
 }
 
-function workspace(id: JobId, path: string, baseCommit: string | null, removal: Removal): Workspace {
+function workspace(id: JobId, path: string, snapshot: Snapshot, { removal, taker }: CloningDeps): Workspace {
   let disposed: Promise<void> | null = null;
   return {
     path,
-    baseCommit,
+    baseCommit: snapshot.baseCommit,
+    changes: () => taker.take(id, path, snapshot),
     [Symbol.asyncDispose]: () => {
-      disposed ??= removal.discard(id);
+      disposed ??= Promise.all([removal.discard(id), taker.forget(snapshot)]).then(() => undefined);
       return disposed;
     },
   };
-}
-
-/** Fails if it is there: what is in it belongs to somebody else, and must not be taken for a failed clone. */
-async function makeDirectory(path: string): Promise<void> {
-  try {
-    await mkdir(path, { mode: 0o700 });
-  } catch (error) {
-    throw new WorkspaceError('The workspace could not be made in JOBS_DIR', { cause: error });
-  }
 }
 
 interface Paths {

@@ -1,3 +1,4 @@
+import type { ChangeSummary } from '../../src/jobs/change-set.ts';
 import { emptyReport, isFinal, type JobId, type JobOutcome, type JobRecord } from '../../src/jobs/job.ts';
 import type {
   AgentEvent,
@@ -96,6 +97,19 @@ export function createFakeStore(): Store {
   };
 }
 
+/** Nothing changed. */
+const unchanged: ChangeSummary = {
+  baseCommit: null,
+  headCommit: null,
+  filesChanged: 0,
+  insertions: 0,
+  deletions: 0,
+  commitsMade: 0,
+  patchBytes: 0,
+  truncated: false,
+  problem: null,
+};
+
 /** Workspaces that are nothing but a name. `create` may be replaced, to fail or to wait. */
 export function createFakeWorkspaces(
   create: (signal: AbortSignal) => Promise<void> = async () => {},
@@ -103,8 +117,11 @@ export function createFakeWorkspaces(
   return {
     async create(id, signal) {
       await create(signal);
-      return { path: `/workspaces/${id}`, baseCommit: null, async [Symbol.asyncDispose]() {} };
+      const path = `/workspaces/${id}`;
+      return { path, baseCommit: null, changes: async () => unchanged, async [Symbol.asyncDispose]() {} };
     },
+    changesOf: async () => ({ ...unchanged, files: [], commits: [] }),
+    patchOf: async () => null,
     sweep: async () => {},
     check: async () => null,
     close: async () => {},
