@@ -146,6 +146,7 @@ function createWorkspaces(config: Config, dataDir: string, env: ServiceOptions['
     baseUrl: config.BASE_REPO_URL,
     baseBranch: config.BASE_BRANCH,
     jobsDir: resolve(config.JOBS_DIR ?? join(dataDir, 'jobs')),
+    poolSize: config.POOL_SIZE,
     fetchDebounceMs: config.FETCH_DEBOUNCE_SECONDS * 1000,
     scratchDir: join(dataDir, 'scratch'),
     // Beside the log of the run, and so forgotten with it.

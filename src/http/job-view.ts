@@ -38,7 +38,7 @@ export function jobItem(job: JobRecord): z.output<typeof JobItemSchema> {
 }
 
 /** What a job changed, without the lists. */
-export function changesView(changes: ChangeSummary): z.output<typeof ChangesSchema> {
+function changesView(changes: ChangeSummary): z.output<typeof ChangesSchema> {
   return {
     base_commit: changes.baseCommit,
     head_commit: changes.headCommit,

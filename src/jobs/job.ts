@@ -63,6 +63,8 @@ export interface JobSpec {
   /** Counts the agent's run only: not the queue, not the clone. */
   readonly timeoutMs: number;
   readonly metadata: JsonObject | null;
+  /** The branch, tag or commit of the base that it starts from; absent or null: the branch that the base follows. */
+  readonly ref?: string | null;
 }
 
 /** What an agent left behind. Every field is null where the agent did not say. */

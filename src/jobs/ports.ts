@@ -108,10 +108,10 @@ export interface Workspace extends AsyncDisposable {
 
 export interface WorkspaceManager {
   /**
-   * Makes a fresh clone of the base for one job. Safe to call concurrently; rejects with `WorkspaceError`, or with the
+   * Makes a fresh clone of the base for one job, at its branch or at the branch, tag or commit that `ref` names. Safe to call concurrently; rejects with `WorkspaceError`, or with the
    * signal's reason once it aborted. What it left half-made is removed by itself.
    */
-  create(id: JobId, signal: AbortSignal): Promise<Workspace>;
+  create(id: JobId, signal: AbortSignal, options?: { readonly ref: string | null }): Promise<Workspace>;
   /** What `Workspace.changes` kept of a job, until the job is forgotten; null if there is nothing. */
   changesOf(id: JobId): Promise<ChangeSet | null>;
   /** The same as a patch that `git apply` takes on the base commit; null if nothing changed. */

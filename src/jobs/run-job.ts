@@ -17,7 +17,7 @@ export interface RunJobDeps {
 export async function runJob(claim: Claim, deps: RunJobDeps, signal: AbortSignal): Promise<JobOutcome> {
   const { id, spec } = claim.job;
   try {
-    const workspace = await deps.workspaces.create(id, signal);
+    const workspace = await deps.workspaces.create(id, signal, { ref: spec.ref ?? null });
     try {
       const running = deps.runner.run({ id, spec, workspacePath: workspace.path }, signal);
       deps.onAgentStart();

@@ -4,7 +4,7 @@ import { WorkspaceError } from '../jobs/errors.ts';
 import type { Log } from '../jobs/ports.ts';
 import type { BaseRepo, BaseState } from './base-repo.ts';
 import type { ChangeTaker, Snapshot } from './change-taker.ts';
-import { cloneBase, headOf } from './clone.ts';
+import { cloneBase, headOf, updateClone } from './clone.ts';
 import { type Git, GitError } from './git.ts';
 import { unlock } from './git-crypt.ts';
 import type { Removal } from './removal.ts';
@@ -26,16 +26,27 @@ export interface Place {
   readonly state: BaseState;
 }
 
-/** Fills a directory with a clone that an agent can be let into. Rejects with anything; then the directory is the caller's to remove. */
-export type Prepare = (place: Place, signal: AbortSignal) => Promise<Snapshot>;
+/** Both reject with anything; then the directory is the caller's to remove. */
+export interface Preparation {
+  /** Fills the empty directory with a clone that an agent can be let into. */
+  make(place: Place, signal: AbortSignal): Promise<Snapshot>;
+  /** Brings a clone in which nobody has worked to the commit of the base. */
+  bring(place: Place, signal: AbortSignal): Promise<Snapshot>;
+}
 
 /** A clone that stumbled over a fetch is made again this often: a third collision in a row is something else. */
 const cloneAttempts = 3;
 
-export function createPreparation(deps: PreparationDeps): Prepare {
-  return async (place, signal) => {
-    await cloneSteadily(deps, place, signal);
-    return await finish(deps, place, signal);
+export function createPreparation(deps: PreparationDeps): Preparation {
+  return {
+    async make(place, signal) {
+      await cloneSteadily(deps, place, signal);
+      return await finish(deps, place, signal);
+    },
+    async bring(place, signal) {
+      await updateClone(deps.git, place.state, place.path, signal);
+      return await finish(deps, place, signal);
+    },
   };
 }
 

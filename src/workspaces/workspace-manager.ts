@@ -6,11 +6,12 @@ import { WorkspaceError } from '../jobs/errors.ts';
 import type { JobId } from '../jobs/job.ts';
 import { isJobId } from '../jobs/job-id.ts';
 import type { Clock, Log, Workspace, WorkspaceManager } from '../jobs/ports.ts';
-import { type BaseRepo, type BaseState, createBaseRepo } from './base-repo.ts';
+import { type BaseRepo, createBaseRepo } from './base-repo.ts';
 import { type ChangeTaker, createChangeTaker, openPatch, readDetails, type Snapshot } from './change-taker.ts';
 import { createGit, type Git } from './git.ts';
 import { createMutex } from './mutex.ts';
-import { createPreparation, makeDirectory } from './preparation.ts';
+import { createPool, type Pool } from './pool.ts';
+import { createPreparation, makeDirectory, type Place } from './preparation.ts';
 import { createRemoval, type Removal } from './removal.ts';
 
 export interface WorkspaceOptions {
@@ -22,6 +23,8 @@ export interface WorkspaceOptions {
   readonly baseBranch: string | null;
   readonly jobsDir: string;
   readonly fetchDebounceMs: number;
+  /** How many clones are kept ready. */
+  readonly poolSize: number;
   /** Unlocks each clone if the file exists. */
   readonly gitCryptKey: string;
   /** Where the service keeps what it needs to know of living workspaces: out of their reach. */
@@ -39,6 +42,8 @@ export interface GitWorkspaces extends WorkspaceManager {
   start(signal: AbortSignal): Promise<void>;
   /** How many workspaces could not be removed since the start. */
   quarantined(): number;
+  /** How many clones wait for a job. */
+  ready(): number;
 }
 
 /** Beyond one clone per core all of them only get slower; below two, the disk idles while a clone computes. */
@@ -48,12 +53,14 @@ const parallelClones = Math.max(2, availableParallelism());
 export function createWorkspaceManager(options: WorkspaceOptions): GitWorkspaces {
   const paths = { basePath: resolve(options.basePath), jobsDir: resolve(options.jobsDir) };
   const ceilings = [dirname(paths.basePath), dirname(paths.jobsDir)];
-  const git = createGit({ env: options.gitEnv, safeDirectory: paths.basePath, ceilings });
+  const gitOptions = { env: options.gitEnv, safeDirectory: paths.basePath, ceilings };
+  const git = createGit(gitOptions);
+  const gitLater = createGit({ ...gitOptions, lowPriority: true });
   const base = createBaseRepo({ ...options, ...paths, git });
   const removal = createRemoval({ jobsDir: paths.jobsDir, log: options.log });
   const { resultDir } = options;
   const taker = createChangeTaker({ ...options, path: options.gitEnv['PATH'] ?? '/usr/bin:/bin' });
-  const create = createCloning({ ...options, ...paths, git, base, removal, taker });
+  const { create, pool } = createCloning({ ...options, ...paths, git, gitLater, base, removal, taker });
   return {
     create,
     changesOf: async (id) => await readDetails(resultDir(id)),
@@ -61,14 +68,18 @@ export function createWorkspaceManager(options: WorkspaceOptions): GitWorkspaces
     start: (signal) => start(paths, base, options.log, signal),
     async sweep() {
       await removal.emptyTrash();
+      await pool.empty();
       await taker.sweep();
       const left = (await readdir(paths.jobsDir)).filter(isJobId);
       await Promise.all(left.map(removal.discard));
+      await pool.begin();
     },
     check: async () => (await base.check()) ?? (await checkJobsDir(paths.jobsDir)),
     quarantined: removal.quarantined,
+    ready: pool.ready,
     async close() {
       base.close();
+      await pool.close();
       await removal.close();
     },
   };
@@ -76,27 +87,28 @@ export function createWorkspaceManager(options: WorkspaceOptions): GitWorkspaces
 
 interface CloningDeps extends WorkspaceOptions {
   readonly git: Git;
+  readonly gitLater: Git;
   readonly base: BaseRepo;
   readonly removal: Removal;
   readonly taker: ChangeTaker;
 }
 
-function createCloning(deps: CloningDeps): WorkspaceManager['create'] {
-  const { jobsDir, base, removal } = deps;
+function createCloning(deps: CloningDeps): { readonly create: WorkspaceManager['create']; readonly pool: Pool } {
+  const { jobsDir, base, removal, taker } = deps;
   const clones = createMutex(parallelClones);
   const prepare = createPreparation(deps);
+  const prepareLater = createPreparation({ ...deps, git: deps.gitLater });
+  let cloning = 0;
+  const pool = createPool({ ...deps, size: deps.poolSize, prepare, prepareLater, isBusy: () => cloning > 0 });
 
-  async function create(id: JobId, signal: AbortSignal): Promise<Workspace> {
+  const create: WorkspaceManager['create'] = async (id, signal, { ref } = { ref: null }) => {
     if (!isJobId(id)) throw new WorkspaceError('A workspace needs the id of a job');
-    const state = await base.current(signal);
-    return await clones.run(() => make(id, state, signal), signal);
-  }
-
-  async function make(id: JobId, state: BaseState, signal: AbortSignal): Promise<Workspace> {
+    const state = await base.current(signal, ref);
     const path = join(jobsDir, id);
     await makeDirectory(path);
     try {
-      const snapshot = await prepare({ name: id, path, state }, signal);
+      const snapshot = (await pool.take(path, state, signal)) ?? (await clone({ name: id, path, state }, signal));
+      if (signal.aborted) await taker.forget(snapshot);
       signal.throwIfAborted();
       return workspace(id, path, snapshot, deps);
     } catch (error) {
@@ -104,10 +116,21 @@ function createCloning(deps: CloningDeps): WorkspaceManager['create'] {
       signal.throwIfAborted();
       if (error instanceof WorkspaceError) throw error;
       throw new WorkspaceError('The base repository could not be cloned for the job', { cause: error });
+    } finally {
+      pool.fill();
+    }
+  };
+
+  async function clone(place: Place, signal: AbortSignal): Promise<Snapshot> {
+    cloning += 1;
+    try {
+      return await clones.run(() => prepare.make(place, signal), signal);
+    } finally {
+      cloning -= 1;
     }
   }
 
-  return create;
+  return { create, pool };
 }
 
 function workspace(id: JobId, path: string, snapshot: Snapshot, { removal, taker }: CloningDeps): Workspace {
@@ -117,7 +140,8 @@ function workspace(id: JobId, path: string, snapshot: Snapshot, { removal, taker
     baseCommit: snapshot.baseCommit,
     changes: () => taker.take(id, path, snapshot),
     [Symbol.asyncDispose]: () => {
-      disposed ??= Promise.all([removal.discard(id), taker.forget(snapshot)]).then(() => undefined);
+      // The next job waits for the place, not for the notes on this one.
+      disposed ??= removal.discard(id).finally(() => void taker.forget(snapshot));
       return disposed;
     },
   };

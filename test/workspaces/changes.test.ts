@@ -7,6 +7,7 @@ import type { JobId } from '../../src/jobs/job.ts';
 import { createJobId } from '../../src/jobs/job-id.ts';
 import type { Workspace } from '../../src/jobs/ports.ts';
 import { createGitRepo, type Files, type GitRepo, openGitRepo } from '../helpers/git-repo.ts';
+import { waitFor } from '../helpers/wait.ts';
 import { cleanUpAfterEach, type Fixture, namesIn, never, startedFixture, temporaryDirectory } from './fixture.ts';
 
 cleanUpAfterEach();
@@ -118,7 +119,11 @@ test('a job that changed nothing has an empty change set and no patch', async ()
     problem: null,
   });
   expect(await patch()).toBe('');
-  expect(await namesIn(join(root, 'scratch'))).toEqual([]);
+  await waitFor(
+    () => namesIn(join(root, 'scratch')),
+    (names) => names.length === 0,
+    { what: 'the notes on the workspace to be gone' },
+  );
   expect(await namesIn(join(root, 'runs', id))).toEqual(['changes.json']);
 });
 

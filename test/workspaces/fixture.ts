@@ -64,7 +64,15 @@ export async function createFixture(
   let now = 1_000_000;
   const paths = { basePath: join(root, 'base'), jobsDir: join(root, 'jobs'), gitCryptKey: join(root, 'no-key') };
   const kept = { scratchDir: join(root, 'scratch'), resultDir: (id: string) => join(root, 'runs', id) };
-  const defaults = { baseUrl: null, baseBranch: null, fetchDebounceMs: 15_000, gitEnv, log, clock: { now: () => now } };
+  const defaults = {
+    baseUrl: null,
+    baseBranch: null,
+    fetchDebounceMs: 15_000,
+    poolSize: 0,
+    gitEnv,
+    log,
+    clock: { now: () => now },
+  };
   const given = { ...paths, ...kept, ...defaults, ...options };
   const manager = createWorkspaceManager(given);
   cleanups.push(() => manager.close());

@@ -18,6 +18,9 @@ const defaultTimeoutSeconds = 2_700;
 /** Every token belongs to the same caller until tokens have names. */
 export const defaultCaller = 'default';
 
+/** What git allows and a little less: no option, no way upwards, nothing that means something in a refspec. */
+const refPattern = /^(?![-/.])(?!.*(?:\.\.|\/\/|\/\.|\.lock(?:\/|$)|[/.]$))[A-Za-z0-9_./-]{1,200}$/;
+
 const AcceptedSchema = z.object({
   job_id: z.string(),
   status: z.literal('queued'),
@@ -54,6 +57,7 @@ export function executeRoutes(app: TypedApp, { jobs, metrics, maxPromptBytes }: 
           maxBudgetUsd: body.max_budget_usd,
           timeoutMs: body.timeout_seconds * 1000,
           metadata: body.metadata,
+          ref: body.ref,
         },
         defaultCaller,
       );
@@ -83,6 +87,12 @@ function executeSchema(maxPromptBytes: number) {
       .default(defaultTimeoutSeconds)
       .describe('Counts the run only: not the queue, not the clone'),
     metadata: MetadataSchema.nullable().default(null).describe('Given back unchanged; at most 16 KiB and 32 levels'),
+    ref: z
+      .string()
+      .regex(refPattern, 'expected the name of a branch or tag, or a commit')
+      .nullable()
+      .default(null)
+      .describe('The branch, tag or commit to start from; none: the branch that the base follows'),
   });
 }
 
