@@ -91,6 +91,11 @@ export const ConfigSchema = z
       .describe(
         'Clones kept ready for the next jobs: each takes the disk of a work tree and its history; 0 keeps none',
       ),
+    MIN_FREE_DISK_BYTES: integer(0, 999_999_999_999_999)
+      .prefault('67108864')
+      .describe(
+        'Below this much free space no job is admitted: running ones and the store still need some; 0: no floor',
+      ),
     MAX_PROMPT_BYTES: integer(1, 10_485_760)
       .prefault('4194304')
       .describe('Longest prompt; the CLI itself takes up to 10 MiB'),

@@ -14,6 +14,7 @@ import { createMemoryQueue } from './queue/memory-queue.ts';
 import { createSqliteStore } from './store/sqlite-store.ts';
 import { createLogger, type Logger } from './telemetry/logger.ts';
 import { createMetrics } from './telemetry/metrics.ts';
+import { createFreeSpaceCheck } from './workspaces/free-space.ts';
 import { createWorkspaceManager, type GitWorkspaces } from './workspaces/workspace-manager.ts';
 
 /** The composition root: the one place that knows which adapter stands behind which port. */
@@ -47,6 +48,7 @@ interface Parts {
   readonly workspaces: GitWorkspaces;
   readonly runner: AgentRunner;
   readonly jobs: JobServiceControl;
+  readonly freeSpace: () => Promise<string | null>;
 }
 
 const clock: Clock = { now: () => Date.now() };
@@ -78,7 +80,13 @@ export async function startService({ config, env, version }: ServiceOptions): Pr
     const workspaces = createWorkspaces(config, dataDir, env, log);
     const runner = createRunner(config, dataDir, env, log);
     const metrics = createMetrics({ version, stats: () => jobs.stats() });
+    const freeSpace = createFreeSpaceCheck({
+      directories: { DATA_DIR: dataDir, JOBS_DIR: resolve(config.JOBS_DIR ?? join(dataDir, 'jobs')) },
+      minFreeBytes: config.MIN_FREE_DISK_BYTES,
+      ...{ clock, log },
+    });
     const jobs = createJobService({
+      refusal: freeSpace,
       ...{ store, workspaces, runner, clock, log },
       queue: createMemoryQueue(config.MAX_CONCURRENCY),
       onFinished: (job) => metrics.finished(job),
@@ -87,7 +95,7 @@ export async function startService({ config, env, version }: ServiceOptions): Pr
       ttlMs: config.JOB_TTL_SECONDS * 1000,
     });
     await jobs.recover();
-    const parts: Parts = { config, log, store, workspaces, runner, jobs };
+    const parts: Parts = { config, log, store, workspaces, runner, jobs, freeSpace };
     const starting = new AbortController();
     let begun = false;
     const app = await createApp({
@@ -183,12 +191,13 @@ function openAiSettings(config: Config) {
   };
 }
 
-function readinessOf({ store, workspaces, runner, jobs }: Parts, hasBegun: () => boolean) {
+function readinessOf({ store, workspaces, runner, jobs, freeSpace }: Parts, hasBegun: () => boolean) {
   const checks = createReadiness(
     [
       { what: 'The job store', check: async () => await storeReason(store), maxAgeMs: storeCheckMs },
       { what: 'The agent CLI', check: () => runner.check(), maxAgeMs: fileCheckMs },
       { what: 'The base repository', check: () => workspaces.check(), maxAgeMs: fileCheckMs },
+      { what: 'The disk', check: freeSpace, maxAgeMs: fileCheckMs },
     ],
     clock,
   );

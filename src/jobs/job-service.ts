@@ -30,6 +30,8 @@ export interface JobServiceDeps {
   readonly runner: AgentRunner;
   readonly clock: Clock;
   readonly log: Log;
+  /** Why no job can be admitted now, a sentence; null when all is well. */
+  readonly refusal?: () => Promise<string | null>;
   /** Told of each final job, for metrics. */
   readonly onFinished?: (job: FinishedJob) => void;
   readonly capacity: number;
@@ -100,6 +102,8 @@ export function createJobService(deps: JobServiceDeps): JobServiceControl {
     ...lifecycle,
     async submit(spec, caller) {
       if (isDraining()) throw new UnavailableError('The service is shutting down');
+      const refusal = (await deps.refusal?.()) ?? null;
+      if (refusal !== null) throw new UnavailableError(refusal);
       const job = { id: createJobId(), caller, spec, createdAt: clock.now() };
       const admission = await store.jobs.submit(job, { maxUnfinished: deps.maxUnfinished });
       if (admission.outcome === 'queue_full') throw new QueueFullError(deps.maxUnfinished);
