@@ -49,7 +49,11 @@ export function createWorkspaces(config: Config, dataDir: string, env: Environme
     baseUrl: config.BASE_REPO_URL,
     baseBranch: config.BASE_BRANCH,
     jobsDir: resolve(config.JOBS_DIR ?? join(dataDir, 'jobs')),
+    poolSize: config.POOL_SIZE,
     fetchDebounceMs: config.FETCH_DEBOUNCE_SECONDS * 1000,
+    scratchDir: join(dataDir, 'scratch'),
+    // Beside the log of the run, and so forgotten with it.
+    resultDir: (id) => join(dataDir, 'runs', id),
     // Where none is configured: a name under a file, which cannot exist.
     gitCryptKey: config.GIT_CRYPT_KEY ?? '/dev/null/none',
     gitEnv: Object.fromEntries(gitEnv),

@@ -86,6 +86,16 @@ export const ConfigSchema = z
     JOBS_DIR: path
       .optional()
       .describe('One workspace per living job; on the file system of WORKSPACE_DIR, so that a clone stays cheap'),
+    POOL_SIZE: integer(0, 1000)
+      .prefault('4')
+      .describe(
+        'Clones kept ready for the next jobs: each takes the disk of a work tree and its history; 0 keeps none',
+      ),
+    MIN_FREE_DISK_BYTES: integer(0, 999_999_999_999_999)
+      .prefault('67108864')
+      .describe(
+        'Below this much free space no job is admitted: running ones and the store still need some; 0: no floor',
+      ),
     MAX_PROMPT_BYTES: integer(1, 10_485_760)
       .prefault('4194304')
       .describe('Longest prompt; the CLI itself takes up to 10 MiB'),

@@ -17,13 +17,15 @@ import { AccessTokenError, type AccessTokens, findAccessTokens } from './http/ac
 import { type App, createApp } from './http/app.ts';
 import { createTokenVerifier } from './http/auth.ts';
 import { createReadiness } from './http/readiness.ts';
-import { createWebhookClient } from './http/webhook-client.ts';
+import { createWebhookClient, type WebhookSettings } from './http/webhook-client.ts';
 import { createJobService, type JobServiceControl } from './jobs/job-service.ts';
 import type { AgentRunner, Store } from './jobs/ports.ts';
+import type { Containment } from './process/containment.ts';
 import { createMemoryQueue } from './queue/memory-queue.ts';
 import { createSqliteStore } from './store/sqlite-store.ts';
 import { createLogger, type Logger } from './telemetry/logger.ts';
-import { createMetrics } from './telemetry/metrics.ts';
+import { createMetrics, type Metrics } from './telemetry/metrics.ts';
+import { createFreeSpaceCheck } from './workspaces/free-space.ts';
 import type { GitWorkspaces } from './workspaces/workspace-manager.ts';
 
 /** The composition root: the one place that knows which adapter stands behind which port. */
@@ -57,6 +59,10 @@ interface Parts {
   readonly workspaces: GitWorkspaces;
   readonly runner: AgentRunner;
   readonly jobs: JobServiceControl;
+  readonly freeSpace: () => Promise<string | null>;
+  readonly metrics: Metrics;
+  readonly containment: Containment;
+  readonly webhooks: WebhookSettings | null;
 }
 
 /** The store's check is a write: once a second is enough. The CLI's check starts a process; it keeps its own answer. */
@@ -78,27 +84,9 @@ export async function startService({ config, env, version }: ServiceOptions): Pr
   try {
     await store.ready();
     const tokens = await accessTokens(config, dataDir);
-    const workspaces = createWorkspaces(config, dataDir, env, log);
-    const containment = await createContainment(config, dataDir, log);
-    const runsDir = join(dataDir, 'runs');
-    const recorder = createRunRecorder({ runsDir, log });
-    const runner = createRunner(config, { runsDir, recorder, containment }, env, log);
-    const webhooks = webhookSettings(config);
-    const metrics = createMetrics({ version, stats: () => jobs.stats() });
-    const jobs = createJobService({
-      ...{ store, workspaces, runner, clock, log },
-      runLog: createRunLog({ runsDir, recorder, providers }),
-      queue: createMemoryQueue(config.MAX_CONCURRENCY),
-      ...(webhooks !== null && { postWebhook: createWebhookClient(webhooks) }),
-      onFinished: (job) => metrics.finished(job),
-      capacity: config.MAX_CONCURRENCY,
-      maxUnfinished: config.MAX_QUEUE_DEPTH,
-      ttlMs: config.JOB_TTL_SECONDS * 1000,
-      followUpTtlMs: config.FOLLOW_UP_TTL_SECONDS * 1000,
-      adoptsRuns: config.RESTART_POLICY === 'adopt',
-    });
+    const parts = await createParts({ config, env, version }, dataDir, store, log);
+    const { jobs, metrics, webhooks, containment } = parts;
     await jobs.recover();
-    const parts: Parts = { config, log, store, workspaces, runner, jobs };
     const starting = new AbortController();
     let begun = false;
     const app = await createApp({
@@ -126,6 +114,41 @@ export async function startService({ config, env, version }: ServiceOptions): Pr
   }
 }
 
+/** Every adapter and the job service on top of them; nothing has begun yet. */
+async function createParts(
+  { config, env, version }: ServiceOptions,
+  dataDir: string,
+  store: Store,
+  log: Logger,
+): Promise<Parts> {
+  const workspaces = createWorkspaces(config, dataDir, env, log);
+  const containment = await createContainment(config, dataDir, log);
+  const runsDir = join(dataDir, 'runs');
+  const recorder = createRunRecorder({ runsDir, log });
+  const runner = createRunner(config, { runsDir, recorder, containment }, env, log);
+  const webhooks = webhookSettings(config);
+  const metrics = createMetrics({ version, stats: () => jobs.stats() });
+  const freeSpace = createFreeSpaceCheck({
+    directories: { DATA_DIR: dataDir, JOBS_DIR: resolve(config.JOBS_DIR ?? join(dataDir, 'jobs')) },
+    minFreeBytes: config.MIN_FREE_DISK_BYTES,
+    ...{ clock, log },
+  });
+  const jobs = createJobService({
+    refusal: freeSpace,
+    ...{ store, workspaces, runner, clock, log },
+    runLog: createRunLog({ runsDir, recorder, providers }),
+    queue: createMemoryQueue(config.MAX_CONCURRENCY),
+    ...(webhooks !== null && { postWebhook: createWebhookClient(webhooks) }),
+    onFinished: (job) => metrics.finished(job),
+    capacity: config.MAX_CONCURRENCY,
+    maxUnfinished: config.MAX_QUEUE_DEPTH,
+    ttlMs: config.JOB_TTL_SECONDS * 1000,
+    followUpTtlMs: config.FOLLOW_UP_TTL_SECONDS * 1000,
+    adoptsRuns: config.RESTART_POLICY === 'adopt',
+  });
+  return { config, log, store, workspaces, runner, jobs, freeSpace, metrics, containment, webhooks };
+}
+
 async function useDataDir(dataDir: string): Promise<void> {
   try {
     await mkdir(dataDir, { recursive: true, mode: 0o700 });
@@ -148,12 +171,13 @@ async function accessTokens(config: Config, dataDir: string): Promise<AccessToke
   }
 }
 
-function readinessOf({ store, workspaces, runner, jobs }: Parts, hasBegun: () => boolean) {
+function readinessOf({ store, workspaces, runner, jobs, freeSpace }: Parts, hasBegun: () => boolean) {
   const checks = createReadiness(
     [
       { what: 'The job store', check: async () => await storeReason(store), maxAgeMs: storeCheckMs },
       { what: 'The agent CLI', check: () => runner.check(), maxAgeMs: fileCheckMs },
       { what: 'The base repository', check: () => workspaces.check(), maxAgeMs: fileCheckMs },
+      { what: 'The disk', check: freeSpace, maxAgeMs: fileCheckMs },
     ],
     clock,
   );

@@ -23,6 +23,7 @@ import { modelRoutes } from './openai/models.ts';
 import { useProcessingTime } from './openai/processing-time.ts';
 import { useRequestFraming } from './request-framing.ts';
 import { requestId } from './request-id.ts';
+import { changeRoutes } from './routes/changes.ts';
 import { docsRoutes, useOpenApi } from './routes/docs.ts';
 import { eventRoutes } from './routes/events.ts';
 import { executeRoutes } from './routes/execute.ts';
@@ -137,6 +138,7 @@ export async function createApp(deps: AppDeps): Promise<App> {
   eventRoutes(routes, deps);
   logRoutes(routes, deps);
   webhookRoutes(routes, deps);
+  changeRoutes(routes, deps);
   chatRoutes(routes, deps);
   modelRoutes(routes, deps);
   docsRoutes(routes);

@@ -5,6 +5,7 @@ import {
   IdempotencyConflictError,
   JobNotFinalError,
   JobNotFoundError,
+  NoChangesError,
   QueueFullError,
   RequestRefused,
   UnavailableError,
@@ -25,6 +26,7 @@ export const statusOf = {
   range_not_satisfiable: 416,
   idempotency_conflict: 422,
   job_not_final: 409,
+  no_changes: 404,
   queue_full: 429,
   unavailable: 503,
   internal: 500,
@@ -82,6 +84,7 @@ export function problemOf(error: unknown): Problem {
   if (error instanceof IdempotencyConflictError || error instanceof JobNotFinalError)
     return { code: error.code, detail: error.message };
   if (error instanceof JobNotFoundError) return { code: 'job_not_found', detail: 'Job not found' };
+  if (error instanceof NoChangesError) return { code: 'no_changes', detail: error.message };
   if (error instanceof UnavailableError || error instanceof RequestRefused) {
     return { code: 'unavailable', detail: error.message, headers: { 'retry-after': retryAfterSeconds } };
   }

@@ -1,6 +1,8 @@
 import type { z } from 'zod';
+import type { ChangeSet, ChangeSummary } from '../jobs/change-set.ts';
 import type { ExpectedStart } from '../jobs/expected-start.ts';
 import { emptyReport, type JobContainment, type JobRecord } from '../jobs/job.ts';
+import type { ChangeSetSchema, ChangesSchema } from './change-schemas.ts';
 import { showExact } from './exact-json.ts';
 import type { ExpectedStartSchema, JobItemSchema, JobSchema } from './schemas.ts';
 
@@ -33,10 +35,49 @@ export function jobItem(job: JobRecord): z.output<typeof JobItemSchema> {
     cost_usd: report.costUsd,
     num_turns: report.numTurns,
     session_id: report.sessionId,
-    changes: null,
+    changes: outcome?.changes ? changesView(outcome.changes) : null,
     containment: containmentView(report.containment),
     retry_of: spec.retryOf ?? null,
     followed_up: job.followUp === undefined ? null : job.followUp === 'done',
+  };
+}
+
+/** What a job changed, without the lists. */
+function changesView(changes: ChangeSummary): z.output<typeof ChangesSchema> {
+  return {
+    base_commit: changes.baseCommit,
+    head_commit: changes.headCommit,
+    files_changed: changes.filesChanged,
+    insertions: changes.insertions,
+    deletions: changes.deletions,
+    commits_made: changes.commitsMade,
+    patch_bytes: changes.patchBytes,
+    truncated: changes.truncated,
+    problem: changes.problem,
+  };
+}
+
+/** What a job changed, with the lists. */
+export function changeSetView(changes: ChangeSet): z.output<typeof ChangeSetSchema> {
+  return {
+    ...changesView(changes),
+    files: changes.files.map((file) => ({
+      path: file.path,
+      old_path: file.oldPath,
+      change: file.change,
+      old_mode: file.oldMode,
+      new_mode: file.newMode,
+      insertions: file.insertions,
+      deletions: file.deletions,
+      omitted: file.omitted,
+    })),
+    commits: changes.commits.map((commit) => ({
+      hash: commit.hash,
+      author_name: commit.authorName,
+      author_email: commit.authorEmail,
+      authored_at: commit.authoredAt,
+      message: commit.message,
+    })),
   };
 }
 

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { containmentLevels, type JsonObject, jobReasons, jobStatuses } from '../jobs/job.ts';
+import { ChangesSchema } from './change-schemas.ts';
 
 /** Shapes that several routes share. JSON is snake_case; the names inside the service are not. */
 
@@ -86,7 +87,7 @@ export const JobItemSchema = z.object({
   // As the agent says it: an odd figure must not make the job unreadable.
   num_turns: z.number().nullable(),
   session_id: z.string().nullable(),
-  changes: anyObject.nullable(),
+  changes: ChangesSchema.nullable().describe('Null until an agent has run; the lists are in /jobs/{id}/changes'),
   containment: ContainmentSchema.nullable().describe('Null until an agent has run'),
   retry_of: z.string().nullable().describe('The job whose request this one repeats'),
   followed_up: z

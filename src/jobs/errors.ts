@@ -41,6 +41,15 @@ export class JobNotFoundError extends RequestRefused {
   }
 }
 
+/** There is no telling what the job changed: not yet, or not any more. The message says which. */
+export class NoChangesError extends RequestRefused {
+  readonly code = 'no_changes';
+  constructor(message: string) {
+    super(message);
+    this.name = 'NoChangesError';
+  }
+}
+
 /** The service cannot take work now: starting, draining, or its store does not answer. */
 export class UnavailableError extends RequestRefused {
   readonly code = 'unavailable';

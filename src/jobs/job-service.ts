@@ -1,3 +1,6 @@
+import type { Readable } from 'node:stream';
+import { createChangeAccess } from './change-access.ts';
+import type { ChangeSet } from './change-set.ts';
 import { createDispatcher } from './dispatcher.ts';
 import { JobNotFinalError } from './errors.ts';
 import { createRunTimes, type ExpectedStart, type RunTimes } from './expected-start.ts';
@@ -34,6 +37,8 @@ export interface JobServiceDeps {
   readonly runLog: RunLog;
   readonly clock: Clock;
   readonly log: Log;
+  /** Why no job can be admitted now, a sentence; null when all is well. */
+  readonly refusal?: () => Promise<string | null>;
   /** Sends webhooks; absent where they are not configured. */
   readonly postWebhook?: PostWebhook;
   /** Told once of each job that ends while this process runs, for metrics. What it throws is logged. */
@@ -95,6 +100,10 @@ export interface JobService {
   readonly webhooks: { dead: Outbox['dead']; resend(id: string): Promise<boolean> };
   /** When a queued job will start; null for another, and where too few runs were measured. */
   expectedStart(job: JobRecord): ExpectedStart | null;
+  /** What the job changed, in detail; null if it never had a workspace. Throws `NoChangesError` if that cannot be told. */
+  changes(id: string): Promise<ChangeSet | null>;
+  /** The same as a patch; null if nothing changed. Throws like `changes`. */
+  patch(id: string): Promise<Readable | null>;
   /** From memory: answers whatever the store does. */
   stats(): JobStats;
 }
@@ -163,6 +172,7 @@ export function createJobService(options: JobServiceDeps): JobServiceControl {
     },
     submit: async (spec, caller) => (await submit({ spec, caller })).job,
     submitOnce: (spec, caller, idempotency) => submit({ spec, caller, idempotency }),
+    ...createChangeAccess(access.get, deps.workspaces),
     follow: (id, signal) => followJob({ get: access.get, signals, running, runner }, id, signal),
     events: (id, after, signal) => readJobEvents(reading, id, after, signal),
     log: (id, source, follow) => openJobLog(reading, id, source, follow),

@@ -7,6 +7,8 @@ import type { Webhook } from './webhooks.ts';
  *      └────cancel────────────────────────────────────────────────────► cancelled
  */
 
+import type { ChangeSummary } from './change-set.ts';
+
 declare const brand: unique symbol;
 
 /** Opaque, URL-safe and unguessable: see `createJobId`. */
@@ -66,6 +68,8 @@ export interface JobSpec {
   /** How long the agent may print nothing. 0: as long as it likes; null or absent: what the service is set to. */
   readonly idleTimeoutMs?: number | null;
   readonly metadata: JsonObject | null;
+  /** The branch, tag or commit of the base that it starts from; absent or null: the branch that the base follows. */
+  readonly ref?: string | null;
   /** Keep the job past its time until its caller has acknowledged its end. */
   readonly followUp?: boolean;
   /** The job whose request this one repeats. */
@@ -119,6 +123,8 @@ export interface JobOutcome {
   readonly reason: JobReason;
   readonly error: string | null;
   readonly report: AgentReport;
+  /** What the run changed; absent or null where no workspace was made, or where the service died before it could tell. */
+  readonly changes?: ChangeSummary | null;
 }
 
 /** One row of the store. Times are epoch milliseconds. */

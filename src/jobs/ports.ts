@@ -1,3 +1,5 @@
+import type { Readable } from 'node:stream';
+import type { ChangeSet, ChangeSummary } from './change-set.ts';
 import type { FinishedJob, JobId, JobOutcome, JobReason, JobRecord, JobSpec, JobStatus } from './job.ts';
 import type { Outbox } from './webhooks.ts';
 
@@ -141,17 +143,27 @@ export interface Workspace extends AsyncDisposable {
   readonly path: string;
   /** The commit that the clone starts from; null in an empty repository. */
   readonly baseCommit: string | null;
+  /**
+   * Keeps what was changed since the clone was made, and sums it up. Called once, when no process of the job is left, and
+   * before disposing. Takes 30 s at most and never rejects: what could not be told is in `problem`. Null where no process
+   * noted the clone.
+   */
+  changes(): Promise<ChangeSummary | null>;
   // Disposing takes it out of sight at once and removes it later. It never rejects: it logs, and leaves the rest to `sweep`.
 }
 
 export interface WorkspaceManager {
   /**
-   * Makes a fresh clone of the base for one job. Safe to call concurrently; rejects with `WorkspaceError`, or with the
+   * Makes a fresh clone of the base for one job, at its branch or at the branch, tag or commit that `ref` names. Safe to call concurrently; rejects with `WorkspaceError`, or with the
    * signal's reason once it aborted. What it left half-made is removed by itself.
    */
-  create(id: JobId, signal: AbortSignal): Promise<Workspace>;
+  create(id: JobId, signal: AbortSignal, options?: { readonly ref: string | null }): Promise<Workspace>;
   /** The workspace of a running job that an earlier process made; the next `sweep` leaves it alone. */
   adopt?(id: JobId): Workspace;
+  /** What `Workspace.changes` kept of a job, until the job is forgotten; null if there is nothing. */
+  changesOf(id: JobId): Promise<ChangeSet | null>;
+  /** The same as a patch that `git apply` takes on the base commit; null if nothing changed. */
+  patchOf(id: JobId): Promise<Readable | null>;
   /** Removes every workspace that a dead process left. Called at start, before the first `create`. */
   sweep(): Promise<void>;
   /** Why no workspace can be made now, a sentence for an operator; null when all is well. */

@@ -11,18 +11,21 @@ export interface RunJobDeps {
 }
 
 /**
- * Runs one claimed job: workspace, agent, workspace gone. Never rejects: whatever happens is an outcome. When it resolves, no
+ * Runs one claimed job: workspace, agent, what it changed, workspace gone. Never rejects: whatever happens is an outcome. When it resolves, no
  * process of the job is left and its workspace is out of sight; the rest of the removal goes on in the background.
  */
 export async function runJob(claim: Claim, deps: RunJobDeps, signal: AbortSignal): Promise<JobOutcome> {
   const { id, spec } = claim.job;
   try {
     const adopted = claim.adopted === true;
-    const workspace = (adopted ? deps.workspaces.adopt?.(id) : null) ?? (await deps.workspaces.create(id, signal));
+    const workspace =
+      (adopted ? deps.workspaces.adopt?.(id) : null) ??
+      (await deps.workspaces.create(id, signal, { ref: spec.ref ?? null }));
     try {
       const running = deps.runner.run({ id, spec, workspacePath: workspace.path, adopted }, signal);
       deps.onAgentStart();
-      return await running;
+      const outcome = await running;
+      return { ...outcome, changes: await workspace.changes() };
     } finally {
       await workspace[Symbol.asyncDispose]();
     }

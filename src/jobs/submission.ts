@@ -18,6 +18,8 @@ export function createSubmission(deps: SubmissionDeps) {
   const { store, clock, runner, maxUnfinished, isDraining, isExpired, onAdmitted } = deps;
   return async function submit(wanted: Submission): Promise<{ readonly job: JobRecord; readonly replayed: boolean }> {
     if (isDraining()) throw new UnavailableError('The service is shutting down');
+    const refusal = (await deps.refusal?.()) ?? null;
+    if (refusal !== null) throw new UnavailableError(refusal);
     const job = { id: createJobId(), createdAt: clock.now(), ...wanted };
     const admission = await store.jobs.submit(job, { maxUnfinished });
     if (admission.outcome === 'queue_full') throw new QueueFullError(maxUnfinished);

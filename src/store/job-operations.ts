@@ -22,10 +22,11 @@ type Operations = { readonly [K in keyof Calls]: (input: Calls[K]['input']) => C
 export type Execute = <K extends keyof Calls>(request: Request<K>) => Calls[K]['output'];
 
 const columns =
-  'j.seq, j.id, j.caller, j.status, j.attempt, j.created_at, j.started_at, j.finished_at, j.reason, j.error, j.due, j.acked_at';
+  'j.seq, j.id, j.caller, j.status, j.attempt, j.created_at, j.started_at, j.finished_at, j.reason, j.error, j.due, j.acked_at, j.changes';
 const selectWhole = `SELECT ${columns}, coalesce(s.spec, j.spec) AS spec, coalesce(r.report, j.report) AS report
   FROM jobs j LEFT JOIN long_specs s ON s.seq = j.seq LEFT JOIN long_reports r ON r.seq = j.seq`;
-const setFinal = 'SET status = :status, finished_at = :finishedAt, reason = :reason, error = :error, report = :report';
+const setFinal =
+  'SET status = :status, finished_at = :finishedAt, reason = :reason, error = :error, report = :report, changes = :changes';
 
 /** Reads how many jobs are unfinished: once, at start. */
 export function countUnfinished(db: DatabaseSync): Counts {
@@ -149,8 +150,9 @@ function createTransitions(
   } satisfies Partial<Operations>;
 }
 
-function finalValues({ status, reason, error }: JobOutcome, report: Encoded, finishedAt: number) {
-  return { status, finishedAt, reason, error, report: report.short };
+function finalValues({ status, reason, error, changes }: JobOutcome, report: Encoded, finishedAt: number) {
+  const told = changes === undefined || changes === null ? null : JSON.stringify(changes);
+  return { status, finishedAt, reason, error, report: report.short, changes: told };
 }
 
 function createUpkeep(db: DatabaseSync, tally: Tally, incarnation: string, reading: Reading, announce: Announce) {

@@ -1,4 +1,5 @@
 import type { SQLOutputValue } from 'node:sqlite';
+import type { ChangeSummary } from '../jobs/change-set.ts';
 import type { AgentReport, FinalStatus, JobId, JobReason, JobRecord, JobSpec, JobStatus } from '../jobs/job.ts';
 
 /** A row of `jobs`, as the statements of `job-operations.ts` select it. */
@@ -17,6 +18,7 @@ export interface JobRow {
   readonly acked_at: number | null;
   readonly spec: string;
   readonly report: string | null;
+  readonly changes: string | null;
 }
 
 /** Trusts the schema: only this service writes the file, and its CHECKs hold the words of `status`. */
@@ -45,6 +47,7 @@ export function toRecord(row: JobRow, queuePosition: number | null): JobRecord {
             reason: row.reason,
             error: row.error,
             report: JSON.parse(row.report) as AgentReport,
+            ...(row.changes !== null && { changes: JSON.parse(row.changes) as ChangeSummary }),
           },
   };
 }

@@ -4,6 +4,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { WorkspaceError } from '../jobs/errors.ts';
 import type { Clock, Log } from '../jobs/ports.ts';
 import { createBaseFetch } from './base-fetch.ts';
+import { createBaseRefs, type Target } from './base-ref.ts';
 import { createMutex } from './mutex.ts';
 import { type BaseSource, isRepository, type OpenBase, openBase } from './open-base.ts';
 import { readRef } from './read-ref.ts';
@@ -12,10 +13,13 @@ import { until } from './until.ts';
 /** The base as one clone finds it. */
 export interface BaseState {
   readonly path: string;
+  readonly gitDir: string;
   /** May hold credentials. */
   readonly originUrl: string | null;
   /** What to check out; null: whatever its HEAD names, for it has no commit yet. */
   readonly branch: string | null;
+  /** What to check out instead, where a job asked for it. */
+  readonly target: Target | null;
 }
 
 /** The repository that all clones are made from: found or made once, then kept close to its remote. */
@@ -23,10 +27,12 @@ export interface BaseRepo {
   /** Makes it ready ahead of the first job. What goes wrong is told by `check` and tried again later; rejects only on abort. */
   open(signal: AbortSignal): Promise<void>;
   /**
-   * The base, as fresh as can be had without a long wait. Rejects with `WorkspaceError` if there is none, and with the
-   * signal's reason. Safe to call concurrently.
+   * The base, as fresh as can be had without a long wait, at its branch or at another ref that is asked for. Rejects with
+   * `WorkspaceError` if there is none, and with the signal's reason. Safe to call concurrently.
    */
-  current(signal: AbortSignal): Promise<BaseState>;
+  current(signal: AbortSignal, ref?: string | null): Promise<BaseState>;
+  /** The base as it is, without a look at the remote. Rejects in the same way. */
+  peek(signal: AbortSignal): Promise<BaseState>;
   /** Grows whenever a fetch begins or ends; odd while one is under way. What reads the base meanwhile may stumble over it. */
   epoch(): number;
   /** Why there is no base, a sentence for an operator; null if there is one. */
@@ -48,6 +54,11 @@ export function createBaseRepo(deps: BaseRepoDeps): BaseRepo {
   const changes = createMutex();
   const closing = new AbortController();
   const fetch = createBaseFetch({ ...deps, changes, closing: closing.signal });
+  let refEpoch = 0;
+  const onFetch = (): void => {
+    refEpoch += 1;
+  };
+  const refs = createBaseRefs({ ...deps, changes, closing: closing.signal, onFetch });
   const opener = createOpener(deps, closing.signal, async () => {
     const base = await changes.run(() => openBase(deps, closing.signal));
     if (!base.bare && !existsSync(join(base.gitDir, 'index'))) void fetch.syncWorkTree(base);
@@ -57,12 +68,16 @@ export function createBaseRepo(deps: BaseRepoDeps): BaseRepo {
     async open(signal) {
       await until(opener.get, signal).catch(() => signal.throwIfAborted());
     },
-    async current(signal) {
+    async current(signal, ref = null) {
       const base = await until(opener.get, signal);
       await until(() => fetch.refresh(base), signal);
-      return await stateOf(base, deps.baseBranch);
+      const state = await stateOf(base, deps.baseBranch);
+      if (ref === null || ref === state.branch) return state;
+      return { ...state, target: await refs.resolve(base, ref, signal) };
     },
-    epoch: fetch.epoch,
+    peek: async (signal) => await stateOf(await until(opener.get, signal), deps.baseBranch),
+    // Both change it under the same mutex, so their sum is odd while one of them does.
+    epoch: () => fetch.epoch() + refEpoch,
     check: opener.check,
     close: () => closing.abort(),
   };
@@ -125,7 +140,9 @@ function createOpener({ basePath, log }: BaseRepoDeps, closing: AbortSignal, ope
 }
 
 async function stateOf({ path, originUrl, branch, gitDir }: OpenBase, wanted: string | null): Promise<BaseState> {
-  if ((await readRef(gitDir, `refs/heads/${branch}`)) !== null) return { path, originUrl, branch };
-  if (wanted === null || (await readRef(gitDir, 'HEAD')) === null) return { path, originUrl, branch: null };
+  if ((await readRef(gitDir, `refs/heads/${branch}`)) !== null)
+    return { path, gitDir, originUrl, branch, target: null };
+  if (wanted === null || (await readRef(gitDir, 'HEAD')) === null)
+    return { path, gitDir, originUrl, branch: null, target: null };
   throw new WorkspaceError('The base repository has no branch of the name in BASE_BRANCH');
 }

@@ -1,5 +1,6 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import type { Target } from './base-ref.ts';
 import type { BaseState } from './base-repo.ts';
 import type { Git } from './git.ts';
 import { readRef } from './read-ref.ts';
@@ -14,9 +15,27 @@ const readTimeoutMs = 60_000;
  */
 export async function cloneBase(git: Git, base: BaseState, path: string, signal: AbortSignal): Promise<void> {
   const branch = base.branch === null ? [] : [`--branch=${base.branch}`];
-  const args = ['clone', '--local', '--no-hardlinks', '--template=', ...branch, '--', base.path, path];
+  const checkout = base.target === null ? [] : ['--no-checkout'];
+  const args = ['clone', '--local', '--no-hardlinks', '--template=', ...checkout, ...branch, '--', base.path, path];
   await git({ cwd: dirname(path), args, transport: 'local', timeoutMs: cloneTimeoutMs, signal });
   await pointOrigin(path, base.originUrl);
+  if (base.target !== null) await checkOut(git, base.target, path, signal);
+}
+
+async function checkOut(git: Git, { commit, branch }: Target, path: string, signal: AbortSignal): Promise<void> {
+  const how = branch === null ? ['--detach'] : ['--no-track', '-B', branch];
+  await git({ cwd: path, args: ['checkout', '--force', ...how, commit, '--'], timeoutMs: cloneTimeoutMs, signal });
+}
+
+/** Brings a clone that nobody has touched to the newest commit of the base's branch. */
+export async function updateClone(git: Git, base: BaseState, path: string, signal: AbortSignal): Promise<void> {
+  const { branch } = base;
+  if (branch === null) throw new Error('the base has no commit to go to');
+  const refspec = `+refs/heads/${branch}:refs/remotes/origin/${branch}`;
+  const fetch = ['fetch', '--no-write-fetch-head', '--', base.path, refspec];
+  await git({ cwd: path, args: fetch, transport: 'local', timeoutMs: cloneTimeoutMs, signal });
+  const reset = ['reset', '--hard', `refs/remotes/origin/${branch}`, '--'];
+  await git({ cwd: path, args: reset, timeoutMs: cloneTimeoutMs, signal });
 }
 
 /** The commit that a fresh clone starts from; null in an empty repository. */

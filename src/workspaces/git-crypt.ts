@@ -14,10 +14,10 @@ export interface Unlock {
 
 /**
  * Decrypts a clone in which no agent has run yet, if there is a key. The key is then in the clone: from here on the job knows
- * it. Rejects with `WorkspaceError`, and with the signal's reason once that aborted.
+ * it. Answers whether there was one. Rejects with `WorkspaceError`, and with the signal's reason once that aborted.
  */
-export async function unlock({ path, keyFile, gitEnv }: Unlock, signal: AbortSignal): Promise<void> {
-  if (!(await isThere(keyFile))) return;
+export async function unlock({ path, keyFile, gitEnv }: Unlock, signal: AbortSignal): Promise<boolean> {
+  if (!(await isThere(keyFile))) return false;
   try {
     await execa('git-crypt', ['unlock', keyFile], {
       cwd: path,
@@ -29,6 +29,7 @@ export async function unlock({ path, keyFile, gitEnv }: Unlock, signal: AbortSig
       cancelSignal: signal,
       killDescendants: true,
     });
+    return true;
   } catch (error) {
     signal.throwIfAborted();
     throw new WorkspaceError(problemOf(error), { cause: error });

@@ -69,12 +69,17 @@ export interface GitDeps {
   readonly safeDirectory: string;
   /** Directories with our repositories in them: git looks for a repository no higher than there. */
   readonly ceilings: readonly string[];
+  /** For work that nobody waits for. */
+  readonly lowPriority?: boolean;
 }
 
 /** Makes the one hardened way to run git. */
 export function createGit(deps: GitDeps): Git {
   const config = [...hardening, `safe.directory=${deps.safeDirectory}`];
-  const ceilings = { GIT_CEILING_DIRECTORIES: deps.ceilings.join(delimiter) };
+  const ceilings = {
+    GIT_CEILING_DIRECTORIES: deps.ceilings.join(delimiter),
+    ...(deps.lowPriority === true && { GROUP_NICE: '19' }),
+  };
   return async ({ cwd, args, transport = 'remote', timeoutMs, signal }) => {
     signal?.throwIfAborted();
     const timeout = AbortSignal.timeout(timeoutMs);

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, rename, rmdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { execa } from 'execa';
 import type { Log } from '../jobs/ports.ts';
@@ -74,7 +74,7 @@ export function createRemoval({ jobsDir, log }: { readonly jobsDir: string; read
  * removed must be a directory that nobody else named.
  */
 async function hide(jobsDir: string, trash: string, name: string): Promise<string> {
-  const own = join(trash, `${randomBytes(9).toString('hex')}-${name}`);
+  const own = join(trash, `${randomBytes(9).toString('hex')}-${basename(name)}`);
   await mkdir(own, { recursive: true, mode: 0o700 });
   try {
     await rename(join(jobsDir, name), join(own, 'workspace'));

@@ -6,11 +6,12 @@ import { WorkspaceError } from '../jobs/errors.ts';
 import type { JobId } from '../jobs/job.ts';
 import { isJobId } from '../jobs/job-id.ts';
 import type { Clock, Log, Workspace, WorkspaceManager } from '../jobs/ports.ts';
-import { type BaseRepo, type BaseState, createBaseRepo } from './base-repo.ts';
-import { cloneBase, headOf } from './clone.ts';
-import { createGit, type Git, GitError } from './git.ts';
-import { unlock } from './git-crypt.ts';
+import { type BaseRepo, createBaseRepo } from './base-repo.ts';
+import { type ChangeTaker, createChangeTaker, openPatch, readDetails, type Snapshot } from './change-taker.ts';
+import { createGit, type Git } from './git.ts';
 import { createMutex } from './mutex.ts';
+import { createPool, type Pool } from './pool.ts';
+import { createPreparation, makeDirectory, type Place } from './preparation.ts';
 import { createRemoval, type Removal } from './removal.ts';
 
 export interface WorkspaceOptions {
@@ -22,8 +23,14 @@ export interface WorkspaceOptions {
   readonly baseBranch: string | null;
   readonly jobsDir: string;
   readonly fetchDebounceMs: number;
+  /** How many clones are kept ready. */
+  readonly poolSize: number;
   /** Unlocks each clone if the file exists. */
   readonly gitCryptKey: string;
+  /** Where the service keeps what it needs to know of living workspaces: out of their reach. */
+  readonly scratchDir: string;
+  /** Where what a job changed is kept until the job is forgotten; made if absent. */
+  readonly resultDir: (id: JobId) => string;
   /** All that git sees of the environment. */
   readonly gitEnv: Readonly<Record<string, string>>;
   readonly log: Log;
@@ -35,38 +42,50 @@ export interface GitWorkspaces extends WorkspaceManager {
   start(signal: AbortSignal): Promise<void>;
   /** How many workspaces could not be removed since the start. */
   quarantined(): number;
+  /** How many clones wait for a job. */
+  ready(): number;
 }
 
 /** Beyond one clone per core all of them only get slower; below two, the disk idles while a clone computes. */
 const parallelClones = Math.max(2, availableParallelism());
-/** A clone that stumbled over a fetch is made again this often: a third collision in a row is something else. */
-const cloneAttempts = 3;
 
 /** Workspaces as full clones of one base repository. */
 export function createWorkspaceManager(options: WorkspaceOptions): GitWorkspaces {
   const paths = { basePath: resolve(options.basePath), jobsDir: resolve(options.jobsDir) };
   const ceilings = [dirname(paths.basePath), dirname(paths.jobsDir)];
-  const git = createGit({ env: options.gitEnv, safeDirectory: paths.basePath, ceilings });
+  const gitOptions = { env: options.gitEnv, safeDirectory: paths.basePath, ceilings };
+  const git = createGit(gitOptions);
+  const gitLater = createGit({ ...gitOptions, lowPriority: true });
   const base = createBaseRepo({ ...options, ...paths, git });
   const removal = createRemoval({ jobsDir: paths.jobsDir, log: options.log });
-  const create = createCloning({ ...options, ...paths, git, base, removal });
-  const adopted = new Set<string>();
+  const { resultDir } = options;
+  const taker = createChangeTaker({ ...options, path: options.gitEnv['PATH'] ?? '/usr/bin:/bin' });
+  const { create, pool } = createCloning({ ...options, ...paths, git, gitLater, base, removal, taker });
+  const adopted = new Set<JobId>();
   return {
     create,
+    changesOf: async (id) => await readDetails(resultDir(id)),
+    patchOf: async (id) => await openPatch(resultDir(id)),
     start: (signal) => start(paths, base, options.log, signal),
     adopt(id) {
       adopted.add(id);
-      return workspace(id, join(paths.jobsDir, id), null, removal);
+      return adoptedWorkspace(id, join(paths.jobsDir, id), { removal, taker });
     },
     async sweep() {
       await removal.emptyTrash();
-      const left = (await readdir(paths.jobsDir)).filter((name) => isJobId(name) && !adopted.has(name));
+      await pool.empty();
+      const names = (await readdir(paths.jobsDir)).filter(isJobId);
+      const left = names.filter((id) => !adopted.has(id));
+      await taker.sweep(await tellChangesOf(left, paths.jobsDir, taker, [...adopted]));
       await Promise.all(left.map(removal.discard));
+      await pool.begin();
     },
     check: async () => (await base.check()) ?? (await checkJobsDir(paths.jobsDir)),
     quarantined: removal.quarantined,
+    ready: pool.ready,
     async close() {
       base.close();
+      await pool.close();
       await removal.close();
     },
   };
@@ -74,61 +93,79 @@ export function createWorkspaceManager(options: WorkspaceOptions): GitWorkspaces
 
 interface CloningDeps extends WorkspaceOptions {
   readonly git: Git;
+  readonly gitLater: Git;
   readonly base: BaseRepo;
   readonly removal: Removal;
+  readonly taker: ChangeTaker;
 }
 
-function createCloning(deps: CloningDeps): WorkspaceManager['create'] {
-  const { jobsDir, base, removal } = deps;
+function createCloning(deps: CloningDeps): { readonly create: WorkspaceManager['create']; readonly pool: Pool } {
+  const { jobsDir, base, removal, taker } = deps;
   const clones = createMutex(parallelClones);
+  const prepare = createPreparation(deps);
+  const prepareLater = createPreparation({ ...deps, git: deps.gitLater });
+  let cloning = 0;
+  const pool = createPool({ ...deps, size: deps.poolSize, prepare, prepareLater, isBusy: () => cloning > 0 });
 
-  async function create(id: JobId, signal: AbortSignal): Promise<Workspace> {
+  const create: WorkspaceManager['create'] = async (id, signal, { ref } = { ref: null }) => {
     if (!isJobId(id)) throw new WorkspaceError('A workspace needs the id of a job');
-    const state = await base.current(signal);
-    return await clones.run(() => make(id, state, signal), signal);
-  }
-
-  async function make(id: JobId, state: BaseState, signal: AbortSignal): Promise<Workspace> {
+    const state = await base.current(signal, ref);
     const path = join(jobsDir, id);
     await makeDirectory(path);
     try {
-      await cloneSteadily(id, path, state, signal);
-      await unlock({ path, keyFile: resolve(deps.gitCryptKey), gitEnv: deps.gitEnv }, signal);
-      const baseCommit = await headOf(deps.git, path, signal);
+      const snapshot = (await pool.take(path, state, signal)) ?? (await clone({ name: id, path, state }, signal));
+      if (signal.aborted) await taker.forget(snapshot);
       signal.throwIfAborted();
-      return workspace(id, path, baseCommit, removal);
+      await taker.assign(id, snapshot);
+      return workspace(id, path, snapshot, deps);
     } catch (error) {
       await removal.discard(id);
       signal.throwIfAborted();
       if (error instanceof WorkspaceError) throw error;
       throw new WorkspaceError('The base repository could not be cloned for the job', { cause: error });
+    } finally {
+      pool.fill();
+    }
+  };
+
+  async function clone(place: Place, signal: AbortSignal): Promise<Snapshot> {
+    cloning += 1;
+    try {
+      return await clones.run(() => prepare.make(place, signal), signal);
+    } finally {
+      cloning -= 1;
     }
   }
 
-  /** A clone reads the base while a fetch may be renaming files in it: if both met, the clone is made again. */
-  async function cloneSteadily(id: JobId, path: string, state: BaseState, signal: AbortSignal): Promise<void> {
-    for (let attempt = 1; ; attempt += 1) {
-      const epoch = base.epoch();
-      try {
-        return await cloneBase(deps.git, state, path, signal);
-      } catch (error) {
-        const calm = base.epoch() === epoch && epoch % 2 === 0;
-        if (calm || attempt === cloneAttempts || !(error instanceof GitError) || signal.aborted) throw error;
-        deps.log.warn({ job_id: id, attempt, err: error }, 'clone met a fetch, trying again');
-        await removal.discard(id);
-        await makeDirectory(path);
-      }
-    }
-  }
-
-  return create;
+  return { create, pool };
 }
 
-function workspace(id: JobId, path: string, baseCommit: string | null, removal: Removal): Workspace {
+function workspace(id: JobId, path: string, snapshot: Snapshot, { removal, taker }: CloningDeps): Workspace {
   let disposed: Promise<void> | null = null;
   return {
     path,
-    baseCommit,
+    baseCommit: snapshot.baseCommit,
+    changes: () => taker.take(id, path, snapshot),
+    [Symbol.asyncDispose]: () => {
+      // The next job waits for the place, not for the notes on this one.
+      disposed ??= removal.discard(id).finally(() => void taker.forget(snapshot, id));
+      return disposed;
+    },
+  };
+}
+
+type Means = Pick<CloningDeps, 'removal' | 'taker'>;
+
+/** Of a run that goes on from an earlier process, which noted what the workspace was like. */
+function adoptedWorkspace(id: JobId, path: string, { removal, taker }: Means): Workspace {
+  let disposed: Promise<void> | null = null;
+  return {
+    path,
+    baseCommit: null,
+    async changes() {
+      const snapshot = await taker.recall(id);
+      return snapshot === null ? null : await taker.take(id, path, snapshot);
+    },
     [Symbol.asyncDispose]: () => {
       disposed ??= removal.discard(id);
       return disposed;
@@ -136,13 +173,19 @@ function workspace(id: JobId, path: string, baseCommit: string | null, removal: 
   };
 }
 
-/** Fails if it is there: what is in it belongs to somebody else, and must not be taken for a failed clone. */
-async function makeDirectory(path: string): Promise<void> {
-  try {
-    await mkdir(path, { mode: 0o700 });
-  } catch (error) {
-    throw new WorkspaceError('The workspace could not be made in JOBS_DIR', { cause: error });
+/** What the jobs of a dead process changed is kept before their workspaces go. Answers the snapshots that are still needed. */
+async function tellChangesOf(
+  lost: readonly JobId[],
+  jobsDir: string,
+  taker: ChangeTaker,
+  adopted: readonly JobId[],
+): Promise<readonly Snapshot[]> {
+  for (const id of lost) {
+    const snapshot = await taker.recall(id);
+    if (snapshot !== null) await taker.take(id, join(jobsDir, id), snapshot);
   }
+  const kept = await Promise.all(adopted.map(taker.recall));
+  return kept.filter((snapshot) => snapshot !== null);
 }
 
 interface Paths {

@@ -1,3 +1,4 @@
+import type { ChangeSummary } from '../../src/jobs/change-set.ts';
 import {
   emptyReport,
   isFinal,
@@ -20,6 +21,7 @@ import type {
 } from '../../src/jobs/ports.ts';
 import { endedOutcome } from '../../src/jobs/run-job.ts';
 import type { RunLog } from '../../src/jobs/run-log.ts';
+import { createEventLog, type EventLog } from './event-log.ts';
 
 /** Stand-ins for the ports, in memory, for tests of what is in front of them. They keep the ports' promises for one process. */
 
@@ -147,6 +149,18 @@ export interface FakeWorkspaces extends WorkspaceManager {
   /** The jobs whose workspaces were disposed of, in order; a job is named as often as that happened. */
   readonly disposed: readonly JobId[];
 }
+/** Nothing changed. */
+const unchanged: ChangeSummary = {
+  baseCommit: null,
+  headCommit: null,
+  filesChanged: 0,
+  insertions: 0,
+  deletions: 0,
+  commitsMade: 0,
+  patchBytes: 0,
+  truncated: false,
+  problem: null,
+};
 
 /** Workspaces that are nothing but a name. `create` may be replaced, to fail or to wait. */
 export function createFakeWorkspaces(
@@ -163,11 +177,14 @@ export function createFakeWorkspaces(
       return {
         path: `/workspaces/${id}`,
         baseCommit: null,
+        changes: async () => unchanged,
         async [Symbol.asyncDispose]() {
           disposed.push(id);
         },
       };
     },
+    changesOf: async () => ({ ...unchanged, files: [], commits: [] }),
+    patchOf: async () => null,
     sweep: async () => {},
     check: async () => null,
     close: async () => {},
@@ -239,55 +256,6 @@ export function createScriptedRunner(script: (run: ScriptedRun) => Promise<JobOu
 /** The outcome of a run that went well. */
 export function completed(report: Partial<JobOutcome['report']> = {}): JobOutcome {
   return { status: 'completed', reason: 'ok', error: null, report: { ...emptyReport, exitCode: 0, ...report } };
-}
-
-interface EventLog {
-  readonly add: (event: AgentEvent) => void;
-  readonly end: () => void;
-  readonly heard: () => Promise<void>;
-  read(signal: AbortSignal): AsyncIterable<AgentEvent>;
-}
-
-function createEventLog(): EventLog {
-  const events: AgentEvent[] = [];
-  let ended = false;
-  let read = 0;
-  let changed = Promise.withResolvers<void>();
-  const tell = (): void => {
-    changed.resolve();
-    changed = Promise.withResolvers<void>();
-  };
-  return {
-    add(event) {
-      events.push(event);
-      tell();
-    },
-    end() {
-      ended = true;
-      tell();
-    },
-    async heard() {
-      while (read < events.length) await changed.promise;
-    },
-    async *read(signal) {
-      const { promise: aborted, reject } = Promise.withResolvers<never>();
-      // Nobody may be waiting for it when the signal aborts.
-      aborted.catch(() => {});
-      signal.addEventListener('abort', () => reject(signal.reason), { once: true });
-      for (let at = 0; ; ) {
-        signal.throwIfAborted();
-        const event = events[at];
-        if (event !== undefined) {
-          at += 1;
-          yield event;
-          // Asked for the next one: this one has been dealt with.
-          read = Math.max(read, at);
-          tell();
-        } else if (ended) return;
-        else await Promise.race([changed.promise, aborted]);
-      }
-    },
-  };
 }
 
 /** Of runs that printed nothing. */

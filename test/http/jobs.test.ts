@@ -64,7 +64,7 @@ describe('a job', () => {
         cost_usd: 0.25,
         num_turns: 3,
         session_id: 'abc',
-        changes: null,
+        changes: expect.objectContaining({ base_commit: null, files_changed: 0, truncated: false, problem: null }),
         containment: null,
         followed_up: null,
         retry_of: null,
@@ -122,7 +122,7 @@ describe('a job', () => {
     });
   });
 
-  test.each(['diff', 'cancel/', 'x'])('has no %s yet', async (what) => {
+  test.each(['diffs', 'cancel/', 'x'])('has no %s yet', async (what) => {
     const { submit, get } = await createNativeApp();
     const response = await get(`/jobs/${await submit()}/${what}`);
     expect(response.statusCode).toBe(404);

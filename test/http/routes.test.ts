@@ -6,6 +6,8 @@ const routes = [
   ['/jobs', 'GET, HEAD'],
   ['/jobs/x', 'DELETE, GET, HEAD'],
   ['/jobs/x/ack', 'POST'],
+  ['/jobs/x/changes', 'GET, HEAD'],
+  ['/jobs/x/diff', 'GET, HEAD'],
   ['/jobs/x/retry', 'POST'],
   ['/webhooks/dead', 'GET, HEAD'],
   ['/webhooks/x/resend', 'POST'],

@@ -63,8 +63,17 @@ export async function createFixture(
   const log = recordingLog();
   let now = 1_000_000;
   const paths = { basePath: join(root, 'base'), jobsDir: join(root, 'jobs'), gitCryptKey: join(root, 'no-key') };
-  const defaults = { baseUrl: null, baseBranch: null, fetchDebounceMs: 15_000, gitEnv, log, clock: { now: () => now } };
-  const given = { ...paths, ...defaults, ...options };
+  const kept = { scratchDir: join(root, 'scratch'), resultDir: (id: string) => join(root, 'runs', id) };
+  const defaults = {
+    baseUrl: null,
+    baseBranch: null,
+    fetchDebounceMs: 15_000,
+    poolSize: 0,
+    gitEnv,
+    log,
+    clock: { now: () => now },
+  };
+  const given = { ...paths, ...kept, ...defaults, ...options };
   const manager = createWorkspaceManager(given);
   cleanups.push(() => manager.close());
   return {

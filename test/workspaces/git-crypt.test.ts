@@ -2,8 +2,9 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { describe, expect, test } from 'vitest';
+import { createJobId } from '../../src/jobs/job-id.ts';
 import { createGitRepo, gitEnv } from '../helpers/git-repo.ts';
-import { cleanUpAfterEach, namesIn, startedFixture, temporaryDirectory, wrapGit } from './fixture.ts';
+import { cleanUpAfterEach, namesIn, never, startedFixture, temporaryDirectory, wrapGit } from './fixture.ts';
 
 cleanUpAfterEach();
 
@@ -30,6 +31,24 @@ describe.runIf(installed)('an encrypted repository', () => {
     expect(await readFile(join(workspace.path, 'secret.txt'), 'utf8')).toBe('plain text');
     const status = await execa('git', ['status', '--porcelain'], { cwd: workspace.path });
     expect(status.stdout).toBe('');
+  });
+
+  test('brings no plain text into the change set, and no change where nobody made one', async () => {
+    const fixture = await startedFixture(await encryptedBase());
+    await using untouched = await fixture.create();
+    expect(await untouched.changes()).toMatchObject({ filesChanged: 0, truncated: false, problem: null });
+    await using workspace = await fixture.create();
+    await writeFile(join(workspace.path, 'secret.txt'), 'other text');
+    await writeFile(join(workspace.path, 'open.txt'), 'open');
+    expect(await workspace.changes()).toMatchObject({ filesChanged: 2, truncated: true });
+    const id = createJobId();
+    await using third = await fixture.manager.create(id, never);
+    await writeFile(join(third.path, 'secret.txt'), 'OTHER TEXT');
+    await writeFile(join(third.path, 'open.txt'), 'open');
+    await third.changes();
+    const patch = Buffer.concat((await (await fixture.manager.patchOf(id))?.toArray()) ?? []).toString();
+    expect(patch).toContain('+open');
+    expect(patch).not.toMatch(/text/i);
   });
 
   test('stays locked without a key', async () => {

@@ -74,6 +74,7 @@ const envelopeOf: Readonly<Record<ProblemCode, readonly [type: string, code: str
   headers_too_large: ['invalid_request_error', 'headers_too_large'],
   not_found: ['invalid_request_error', 'unknown_url'],
   method_not_allowed: ['invalid_request_error', 'method_not_supported'],
+  no_changes: ['invalid_request_error', null],
   job_not_found: ['invalid_request_error', 'not_found'],
   range_not_satisfiable: ['invalid_request_error', null],
   idempotency_conflict: ['invalid_request_error', 'idempotency_conflict'],

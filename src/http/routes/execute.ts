@@ -34,6 +34,9 @@ const defaultTimeoutSeconds = 2_700;
 /** Every token belongs to the same caller until tokens have names. */
 export const defaultCaller = 'default';
 
+/** What git allows and a little less: no option, no way upwards, nothing that means something in a refspec. */
+const refPattern = /^(?![-/.])(?!.*(?:\.\.|\/\/|\/\.|\.lock(?:\/|$)|[/.]$))[A-Za-z0-9_./-]{1,200}$/;
+
 const AcceptedSchema = z.object({
   job_id: z.string(),
   status: z.enum(jobStatuses).describe('`queued`; of a repeated submit the state of its job'),
@@ -152,6 +155,7 @@ function executeSpec(body: z.output<ReturnType<typeof executeSchema>>, json: str
     idleTimeoutMs: body.idle_timeout_seconds === null ? null : body.idle_timeout_seconds * 1000,
     metadata: body.metadata && exactMetadata(body.metadata, json),
     ...(webhooks.length > 0 && { webhooks }),
+    ref: body.ref,
     ...(body.follow_up && { followUp: true }),
   };
 }
@@ -198,6 +202,12 @@ function executeSchema(maxPromptBytes: number, webhookHosts: readonly string[] |
       .default(false)
       .describe('Keep the job until its end was acknowledged by `POST /jobs/:id/ack`'),
     metadata: MetadataSchema.nullable().default(null).describe('Given back unchanged; at most 16 KiB and 32 levels'),
+    ref: z
+      .string()
+      .regex(refPattern, 'expected the name of a branch or tag, or a commit')
+      .nullable()
+      .default(null)
+      .describe('The branch, tag or commit to start from; none: the branch that the base follows'),
   });
 }
 

@@ -1,0 +1,287 @@
+import { randomBytes } from 'node:crypto';
+import {
+  copyFile,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  readlink,
+  rm,
+  stat,
+  symlink,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import type { ChangedFile, ChangeSet, ChangeSummary } from '../jobs/change-set.ts';
+import type { JobId } from '../jobs/job.ts';
+import type { Log } from '../jobs/ports.ts';
+import { type AgentCommits, readAgentCommits } from './agent-commits.ts';
+import { readChangedFiles } from './changed-files.ts';
+import { cutAfterLastFile } from './cut-patch.ts';
+import { noteProtectedFiles, type ProtectedFiles } from './protected-files.ts';
+import { makeScratchRepo, type ScratchRepo } from './scratch-repo.ts';
+import { encryptedPaths, type Staged, stageChanges } from './stage-changes.ts';
+
+/** What is kept of a fresh workspace, before an agent runs in it, so that its changes can be told later. */
+export interface Snapshot {
+  readonly baseCommit: string | null;
+  readonly directory: string;
+  readonly protectedFiles: ProtectedFiles;
+  /** The store of the base, which no job writes. */
+  readonly objects: string;
+  /** Of the work tree's directory: what stands in its place later may be another. */
+  readonly identity: string;
+}
+
+interface Start {
+  readonly baseCommit: string | null;
+  readonly objects: string;
+  /** True if files of it were decrypted. */
+  readonly unlocked: boolean;
+}
+
+export interface ChangeTaker {
+  /** Notes the state of a workspace in which nobody has worked yet. */
+  note(workTree: string, start: Start): Promise<Snapshot>;
+  /**
+   * Writes patch and details of what changed since, and answers the summary. Call when no process of the job is left. Takes
+   * 30 s at most and never rejects: what could not be told is said in `problem`.
+   */
+  take(id: JobId, workTree: string, snapshot: Snapshot): Promise<ChangeSummary>;
+  /** Writes down whose snapshot it is: a later process may have to tell what the job changed. */
+  assign(id: JobId, snapshot: Snapshot): Promise<void>;
+  /** The snapshot that an earlier process assigned to the job, or null. */
+  recall(id: JobId): Promise<Snapshot | null>;
+  /** Lets go of a snapshot, and of the job's if it was assigned. Never rejects. */
+  forget(snapshot: Snapshot, id?: JobId): Promise<void>;
+  /** Removes the snapshots of a dead process but those to `keep`. */
+  sweep(keep: readonly Snapshot[]): Promise<void>;
+}
+
+export interface ChangeTakerOptions {
+  /** For snapshots: a directory of the service's own. */
+  readonly scratchDir: string;
+  /** Where the result of a job is kept: `changes.patch` and `changes.json`. */
+  readonly resultDir: (id: JobId) => string;
+  /** PATH for git. */
+  readonly path: string;
+  readonly log: Log;
+}
+
+/** Seconds on a large tree; an answer to the caller waits for it. */
+const takeTimeoutMs = 30_000;
+/** Larger than any patch that somebody reviews, small against a disk. */
+const maxPatchBytes = 64 * 1024 * 1024;
+const limits = { maxFiles: 10_000, maxFileBytes: 16 * 1024 * 1024, maxTotalBytes: maxPatchBytes };
+const emptyTree = '4b825dc642cb6eb9a060e54bf8d69288fbee4904';
+const patchFile = 'changes.patch';
+const detailsFile = 'changes.json';
+const ownerFile = 'job.json';
+
+const nothing = { filesChanged: 0, insertions: 0, deletions: 0, patchBytes: 0, files: [] as readonly ChangedFile[] };
+
+export function createChangeTaker(options: ChangeTakerOptions): ChangeTaker {
+  const { scratchDir, log } = options;
+  return {
+    note: (workTree, start) => note(options, workTree, start),
+    async take(id, workTree, snapshot) {
+      const directory = options.resultDir(id);
+      const changes = await takeAll(options, directory, workTree, snapshot);
+      if (changes.problem !== null) log.warn({ job_id: id, problem: changes.problem }, 'change set is not whole');
+      const { files, commits, ...summary } = changes;
+      try {
+        await mkdir(directory, { recursive: true, mode: 0o700 });
+        await writeFile(join(directory, detailsFile), JSON.stringify({ ...summary, files, commits }), { mode: 0o600 });
+        return summary;
+      } catch (error) {
+        log.error({ job_id: id, err: error }, 'change set could not be kept');
+        return { ...summary, patchBytes: 0, truncated: true, problem: 'The change set could not be kept' };
+      }
+    },
+    async assign(id, { protectedFiles, ...snapshot }) {
+      const text = JSON.stringify({ ...snapshot, protectedFiles: [...protectedFiles] });
+      await writeFile(join(snapshot.directory, ownerFile), text, { mode: 0o600 });
+      await symlink(basename(snapshot.directory), join(scratchDir, id));
+    },
+    async recall(id) {
+      try {
+        const text = await readFile(join(scratchDir, id, ownerFile), 'utf8');
+        // Ours, and whole: it was written before the agent started.
+        const kept = JSON.parse(text) as Omit<Snapshot, 'protectedFiles'> & { protectedFiles: [string, string][] };
+        return { ...kept, protectedFiles: new Map(kept.protectedFiles) };
+      } catch (error) {
+        log.debug({ job_id: id, err: error }, 'no snapshot was kept of this job');
+        return null;
+      }
+    },
+    async forget({ directory }, id) {
+      try {
+        if (id !== undefined) await rm(join(scratchDir, id), { force: true });
+        await rm(directory, { recursive: true, force: true });
+      } catch (error) {
+        log.warn({ err: error }, 'a snapshot could not be removed; the next start does it');
+      }
+    },
+    async sweep(keep) {
+      const kept = new Set(keep.map(({ directory }) => basename(directory)));
+      for (const name of await readdir(scratchDir).catch(() => [])) {
+        const target = await readlink(join(scratchDir, name)).catch(() => name);
+        if (!kept.has(target)) await rm(join(scratchDir, name), { recursive: true, force: true });
+      }
+    },
+  };
+}
+
+async function note(
+  options: ChangeTakerOptions,
+  workTree: string,
+  { baseCommit, objects, unlocked }: Start,
+): Promise<Snapshot> {
+  const directory = join(options.scratchDir, randomBytes(12).toString('hex'));
+  const snapshot = { baseCommit, objects, directory, protectedFiles: new Map<string, string>() };
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  const index = join(workTree, '.git', 'index');
+  if (baseCommit !== null) {
+    const { atimeMs, mtimeMs } = await stat(index);
+    await copyFile(index, join(directory, 'index'));
+    // Its time tells git which entries it cannot trust by their times alone; rounded down, those are rather more.
+    await utimes(join(directory, 'index'), atimeMs / 1000, Math.floor(mtimeMs / 1000));
+  }
+  const identity = await identityOf(workTree);
+  if (!unlocked) return { ...snapshot, identity };
+  const repo = await openRepo(options, workTree, { ...snapshot, identity }, 'note');
+  const input = await repo.run(['ls-files', '-z']);
+  const encrypted = encryptedPaths(await repo.run(['check-attr', '-z', '--stdin', '--cached', 'filter'], { input }));
+  return { ...snapshot, identity, protectedFiles: await noteProtectedFiles(workTree, encrypted) };
+}
+
+async function openRepo(
+  { path }: ChangeTakerOptions,
+  workTree: string,
+  { directory, baseCommit, objects }: Snapshot,
+  name: string,
+): Promise<ScratchRepo> {
+  const gitDir = join(directory, name);
+  const repo = await makeScratchRepo({ gitDir, workTree, objects, baseCommit, path });
+  if (baseCommit === null) return repo;
+  const { atime, mtime } = await stat(join(directory, 'index'));
+  await copyFile(join(directory, 'index'), join(gitDir, 'index'));
+  await utimes(join(gitDir, 'index'), atime, mtime);
+  return repo;
+}
+
+async function takeAll(
+  options: ChangeTakerOptions,
+  directory: string,
+  workTree: string,
+  snapshot: Snapshot,
+): Promise<ChangeSet> {
+  const { baseCommit } = snapshot;
+  const signal = AbortSignal.timeout(takeTimeoutMs);
+  const failed = { headCommit: null, commitsMade: 0, commits: [] };
+  try {
+    if ((await identityOf(workTree)) !== snapshot.identity) {
+      return {
+        baseCommit,
+        ...failed,
+        ...nothing,
+        truncated: true,
+        problem: 'The directory of the workspace was replaced',
+      };
+    }
+    const repo = await openRepo(options, workTree, snapshot, 'take');
+    const reading = readCommits(options, repo, { path: workTree, baseCommit }, signal);
+    try {
+      const { protectedFiles } = snapshot;
+      const staged = await stageChanges(repo, { path: workTree, protectedFiles, limits }, signal);
+      const tree = await writeTree(repo, baseCommit ?? emptyTree, directory, staged, signal);
+      const commits = await reading;
+      const problem = tree.problem ?? commits.problem;
+      return { baseCommit, ...commits, ...tree, truncated: tree.truncated || commits.truncated, problem };
+    } finally {
+      await reading;
+    }
+  } catch (error) {
+    options.log.warn({ err: error }, 'change set could not be taken');
+    const problem = signal.aborted ? 'The change set took too long' : 'The change set could not be taken';
+    return { baseCommit, ...failed, ...nothing, truncated: true, problem };
+  }
+}
+
+/** Never rejects: without its commits a change set is still worth having. */
+async function readCommits(
+  { log }: ChangeTakerOptions,
+  repo: ScratchRepo,
+  job: { readonly path: string; readonly baseCommit: string | null },
+  signal: AbortSignal,
+): Promise<AgentCommits & Pick<ChangeSummary, 'truncated' | 'problem'>> {
+  try {
+    const read = await readAgentCommits(repo, job, signal);
+    return { ...read, truncated: read.commitsMade > read.commits.length, problem: null };
+  } catch (error) {
+    log.warn({ err: error }, 'commits of the agent could not be read');
+    const problem = 'The commits of the agent could not be read';
+    return { headCommit: null, commitsMade: 0, commits: [], truncated: true, problem };
+  }
+}
+
+type TreeChanges = Omit<ChangeSet, 'baseCommit' | keyof AgentCommits>;
+
+async function writeTree(
+  repo: ScratchRepo,
+  base: string,
+  directory: string,
+  { anything, omitted, unlisted }: Staged,
+  signal: AbortSignal,
+): Promise<TreeChanges> {
+  const left = omitted.length + unlisted;
+  const problem = left === 0 ? null : `The patch lacks ${left} of the changed files: the list of files says why`;
+  const omission = { truncated: left > 0, problem };
+  if (!anything) return { ...nothing, filesChanged: left, files: omitted, ...omission };
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  const patch = join(directory, patchFile);
+  const plain = ['--cached', '-M', '--no-ext-diff', '--no-textconv', '--no-color', '--ignore-submodules=all'];
+  const patchArgs = ['diff-index', '--patch', '--binary', ...plain, base, '--'];
+  const [files, { cut }] = await Promise.all([
+    readChangedFiles(repo, ['diff-index', '--raw', '--numstat', '-z', '--no-abbrev', ...plain, base, '--'], signal),
+    repo.runToFile(patchArgs, patch, { maxBytes: maxPatchBytes, signal }),
+  ]);
+  if (cut) await cutAfterLastFile(patch);
+  const { size } = await stat(patch);
+  return {
+    filesChanged: files.filesChanged + left,
+    insertions: files.insertions,
+    deletions: files.deletions,
+    patchBytes: size,
+    files: [...omitted, ...files.files],
+    truncated: cut || files.truncated || omission.truncated,
+    problem: cut ? `The patch is longer than ${maxPatchBytes} bytes: its last files are missing` : problem,
+  };
+}
+
+async function identityOf(path: string): Promise<string> {
+  const stats = await lstat(path, { bigint: true });
+  return stats.isDirectory() ? `${stats.dev} ${stats.ino}` : 'no directory';
+}
+
+/** What `take` kept of a job; null if there is nothing. */
+export async function readDetails(directory: string): Promise<ChangeSet | null> {
+  try {
+    return JSON.parse(await readFile(join(directory, detailsFile), 'utf8')) as ChangeSet;
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
+    throw error;
+  }
+}
+
+/** The patch that `take` kept; null if there is none. */
+export async function openPatch(directory: string) {
+  try {
+    return (await open(join(directory, patchFile))).createReadStream();
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
+    throw error;
+  }
+}

@@ -1,0 +1,84 @@
+import { mkdir } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { WorkspaceError } from '../jobs/errors.ts';
+import type { Log } from '../jobs/ports.ts';
+import type { BaseRepo, BaseState } from './base-repo.ts';
+import type { ChangeTaker, Snapshot } from './change-taker.ts';
+import { cloneBase, headOf, updateClone } from './clone.ts';
+import { type Git, GitError } from './git.ts';
+import { unlock } from './git-crypt.ts';
+import type { Removal } from './removal.ts';
+
+interface PreparationDeps {
+  readonly git: Git;
+  readonly base: BaseRepo;
+  readonly removal: Removal;
+  readonly taker: ChangeTaker;
+  readonly gitCryptKey: string;
+  readonly gitEnv: Readonly<Record<string, string>>;
+  readonly log: Log;
+}
+
+export interface Place {
+  /** The directory inside JOBS_DIR, which is there and empty. */
+  readonly name: string;
+  readonly path: string;
+  readonly state: BaseState;
+}
+
+/** Both reject with anything; then the directory is the caller's to remove. */
+export interface Preparation {
+  /** Fills the empty directory with a clone that an agent can be let into. */
+  make(place: Place, signal: AbortSignal): Promise<Snapshot>;
+  /** Brings a clone in which nobody has worked to the commit of the base. */
+  bring(place: Place, signal: AbortSignal): Promise<Snapshot>;
+}
+
+/** A clone that stumbled over a fetch is made again this often: a third collision in a row is something else. */
+const cloneAttempts = 3;
+
+export function createPreparation(deps: PreparationDeps): Preparation {
+  return {
+    async make(place, signal) {
+      await cloneSteadily(deps, place, signal);
+      return await finish(deps, place, signal);
+    },
+    async bring(place, signal) {
+      await updateClone(deps.git, place.state, place.path, signal);
+      return await finish(deps, place, signal);
+    },
+  };
+}
+
+/** What is left to do in a checkout: decrypt it, and note its state. */
+async function finish(deps: PreparationDeps, { path, state }: Place, signal: AbortSignal): Promise<Snapshot> {
+  const unlocked = await unlock({ path, keyFile: resolve(deps.gitCryptKey), gitEnv: deps.gitEnv }, signal);
+  const baseCommit = await headOf(deps.git, path, signal);
+  return await deps.taker.note(path, { baseCommit, unlocked, objects: join(state.gitDir, 'objects') });
+}
+
+/** A clone reads the base while a fetch may be renaming files in it: if both met, the clone is made again. */
+async function cloneSteadily(deps: PreparationDeps, { name, path, state }: Place, signal: AbortSignal): Promise<void> {
+  const { base, git, log, removal } = deps;
+  for (let attempt = 1; ; attempt += 1) {
+    const epoch = base.epoch();
+    try {
+      return await cloneBase(git, state, path, signal);
+    } catch (error) {
+      const calm = base.epoch() === epoch && epoch % 2 === 0;
+      if (calm || attempt === cloneAttempts || !(error instanceof GitError) || signal.aborted) throw error;
+      log.warn({ workspace: name, attempt, err: error }, 'clone met a fetch, trying again');
+      await removal.discard(name);
+      await makeDirectory(path);
+    }
+  }
+}
+
+/** Fails if it is there: what is in it belongs to somebody else, and must not be taken for a failed clone. */
+export async function makeDirectory(path: string): Promise<void> {
+  try {
+    await mkdir(path, { mode: 0o700 });
+  } catch (error) {
+    throw new WorkspaceError('The workspace could not be made in JOBS_DIR', { cause: error });
+  }
+}

@@ -1,0 +1,35 @@
+import { lstat } from 'node:fs/promises';
+import { join } from 'node:path';
+
+/**
+ * The files that were decrypted in a workspace before its agent ran, each with what tells whether it is still the same: git
+ * itself would have to encrypt it again to compare it with the commit.
+ */
+export type ProtectedFiles = ReadonlyMap<string, string>;
+
+/** `paths` are bytes, one character each. */
+export async function noteProtectedFiles(workTree: string, paths: readonly string[]): Promise<ProtectedFiles> {
+  const noted = new Map<string, string>();
+  for (const path of paths) noted.set(path, await stateOf(workTree, path));
+  return noted;
+}
+
+/** True if nobody has written to the file since it was noted. */
+export async function isUntouched(
+  { path: workTree, protectedFiles }: { readonly path: string; readonly protectedFiles: ProtectedFiles },
+  path: string,
+): Promise<boolean> {
+  const noted = protectedFiles.get(path);
+  return noted !== undefined && noted === (await stateOf(workTree, path));
+}
+
+async function stateOf(workTree: string, path: string): Promise<string> {
+  try {
+    const { ino, size, mtimeNs, ctimeNs, mode } = await lstat(Buffer.from(join(workTree, path), 'latin1'), {
+      bigint: true,
+    });
+    return [ino, size, mtimeNs, ctimeNs, mode].join(' ');
+  } catch {
+    return 'gone'; // Deleted, or out of reach.
+  }
+}

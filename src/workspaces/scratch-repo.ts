@@ -1,0 +1,127 @@
+import { mkdir, open, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { execa } from 'execa';
+
+/**
+ * A git directory of the service's own over a job's work tree. Git reads configuration, hooks, attributes of `info` and refs
+ * from here alone, so nothing that the job put into its `.git` is ever looked at; there is no filter, textconv or diff driver
+ * to run, and no transport is allowed.
+ */
+export interface ScratchRepo {
+  readonly gitDir: string;
+  /** Runs git; answers its standard output, bounded. Rejects if git fails, says too much, or the signal aborts. */
+  run(args: readonly string[], more?: RunOptions): Promise<Buffer>;
+  /** Runs git with its standard output in a file, which is cut after `maxBytes`. Answers how much it would have kept writing. */
+  runToFile(args: readonly string[], file: string, limits: FileLimits): Promise<{ readonly cut: boolean }>;
+}
+
+interface RunOptions {
+  readonly input?: Buffer;
+  readonly signal?: AbortSignal;
+  /** Further stores to read objects from. */
+  readonly objects?: readonly string[];
+}
+
+interface FileLimits {
+  readonly maxBytes: number;
+  readonly signal: AbortSignal;
+}
+
+export interface ScratchRepoOptions {
+  readonly gitDir: string;
+  readonly workTree: string;
+  /** Of the base, whose own objects no job writes. */
+  readonly objects: string;
+  /** The length of the ids decides the format. */
+  readonly baseCommit: string | null;
+  readonly path: string;
+}
+
+/** The lists of paths of a repository with a million files. */
+const maxOutputBytes = 128 * 1024 * 1024;
+const sha256Length = 64;
+
+const config = [
+  '[core]',
+  ...['bare = false', 'hooksPath = /dev/null', 'fsmonitor = false', 'untrackedCache = false', 'splitIndex = false'],
+  ...['attributesFile = /dev/null', 'excludesFile = /dev/null', 'autocrlf = false', 'quotePath = true'],
+  // The stores of jobs are read through these: their packs are checked as they are unpacked, their shortcuts are not.
+  ...[
+    'commitGraph = false',
+    'multiPackIndex = false',
+    'preloadIndex = true',
+    'compression = 1',
+    'logAllRefUpdates = false',
+  ],
+  '[diff]\nignoreSubmodules = all\nrenameLimit = 1000',
+  '[gc]\nauto = 0',
+  '[protocol]\nallow = never',
+];
+
+/** Makes the directory, which must not be there. No git process is needed for that. */
+export async function makeScratchRepo(options: ScratchRepoOptions): Promise<ScratchRepo> {
+  const { gitDir, objects, baseCommit } = options;
+  await mkdir(join(gitDir, 'objects', 'info'), { recursive: true, mode: 0o700 });
+  await mkdir(join(gitDir, 'refs'), { mode: 0o700 });
+  const isSha256 = baseCommit?.length === sha256Length;
+  const format = isSha256 ? ['[extensions]\nobjectFormat = sha256'] : [];
+  const version = `repositoryFormatVersion = ${isSha256 ? 1 : 0}`;
+  await Promise.all([
+    writeFile(join(gitDir, 'HEAD'), 'ref: refs/heads/none\n'),
+    writeFile(join(gitDir, 'config'), [config[0], version, ...config.slice(1), ...format, ''].join('\n')),
+    writeFile(join(gitDir, 'objects', 'info', 'alternates'), `${objects}\n`),
+  ]);
+  return createScratchRepo(options);
+}
+
+function createScratchRepo({ gitDir, workTree, path }: ScratchRepoOptions): ScratchRepo {
+  const env = {
+    PATH: path,
+    HOME: '/nonexistent',
+    LC_ALL: 'C',
+    GIT_DIR: gitDir,
+    GIT_WORK_TREE: workTree,
+    GIT_CONFIG_GLOBAL: '/dev/null',
+    GIT_CONFIG_NOSYSTEM: '1',
+    GIT_ATTR_NOSYSTEM: '1',
+    GIT_NO_REPLACE_OBJECTS: '1',
+    GIT_OPTIONAL_LOCKS: '0',
+    GIT_TERMINAL_PROMPT: '0',
+    GIT_ALLOW_PROTOCOL: 'none',
+    GIT_LITERAL_PATHSPECS: '1',
+  };
+  const common = { cwd: gitDir, extendEnv: false, encoding: 'buffer', killSignal: 'SIGKILL' } as const;
+  return {
+    gitDir,
+    async run(args, { input, signal, objects = [] } = {}) {
+      // Quoted as git reads it, so that a colon in a path separates nothing.
+      const alternates = { GIT_ALTERNATE_OBJECT_DIRECTORIES: objects.map((one) => JSON.stringify(one)).join(':') };
+      const { stdout } = await execa('git', args, {
+        ...common,
+        env: { ...env, ...alternates },
+        maxBuffer: maxOutputBytes,
+        ...(input === undefined ? { stdin: 'ignore' } : { input }),
+        ...(signal && { cancelSignal: signal }),
+      });
+      return Buffer.from(stdout);
+    },
+    async runToFile(args, file, { maxBytes, signal }) {
+      await using out = await open(file, 'w', 0o600);
+      // Read from this very turn on: nobody else holds what it says before we ask.
+      const child = execa('git', args, { ...common, env, stdin: 'ignore', buffer: false, cancelSignal: signal });
+      let bytes = 0;
+      try {
+        for await (const chunk of child.iterable({ from: 'stdout', binary: true, preserveNewlines: true })) {
+          await out.writeFile(chunk.subarray(0, maxBytes - bytes));
+          bytes += chunk.length;
+          if (bytes > maxBytes) break;
+        }
+        if (bytes <= maxBytes) await child;
+      } finally {
+        child.kill();
+        await child.catch(() => undefined); // Ended by us, or its failure is on its way already.
+      }
+      return { cut: bytes > maxBytes };
+    },
+  };
+}

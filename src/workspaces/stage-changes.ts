@@ -1,0 +1,181 @@
+import { constants } from 'node:fs';
+import { access, lstat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { ChangedFile } from '../jobs/change-set.ts';
+import { isUntouched, type ProtectedFiles } from './protected-files.ts';
+import type { ScratchRepo } from './scratch-repo.ts';
+
+/** Bounds of what one patch may hold: a forgotten build directory must not fill the disk, nor take minutes. */
+export interface StageLimits {
+  readonly maxFiles: number;
+  readonly maxFileBytes: number;
+  readonly maxTotalBytes: number;
+}
+
+export interface Staged {
+  readonly anything: boolean;
+  /** What is left out, with the reason. */
+  readonly omitted: readonly ChangedFile[];
+  /** How many more were left out than `omitted` lists. */
+  readonly unlisted: number;
+}
+
+/** Paths are bytes: here each character of a string is one of them. */
+interface Candidate {
+  readonly path: string;
+  readonly change: ChangedFile['change'];
+}
+
+/** A patch that git refuses to stage is halved until the culprits are found; a directory full of them must not take for ever. */
+const maxStagings = 64;
+const maxListedOmissions = 100;
+const separator = '\0';
+
+/**
+ * Brings the index of the scratch repository, which holds the base commit, to the state of the work tree: new, changed and
+ * deleted files, without those that the tree's own `.gitignore` files leave out.
+ */
+export async function stageChanges(
+  repo: ScratchRepo,
+  options: { readonly path: string; readonly protectedFiles: ProtectedFiles; readonly limits: StageLimits },
+  signal: AbortSignal,
+): Promise<Staged> {
+  const [tracked, untracked] = await Promise.all([
+    repo.run(['diff-files', '--name-status', '-z', '--ignore-submodules=all', '--no-renames'], { signal }),
+    repo.run(['ls-files', '--others', '--exclude-standard', '-z'], { signal }),
+  ]);
+  const candidates = [
+    ...trackedChanges(tracked),
+    ...split(untracked).map((path) => ({ path, change: 'added' as const })),
+  ];
+  const encrypted = await encryptedAmong(repo, candidates, signal);
+  const omitted: (Candidate & { readonly omitted: NonNullable<ChangedFile['omitted']> })[] = [];
+  const gone: string[] = [];
+  const content: string[] = [];
+  let bytes = 0;
+  for (const candidate of candidates) {
+    const { path, change } = candidate;
+    if (encrypted.has(path)) {
+      if (await isUntouched(options, path)) continue;
+      omitted.push({ ...candidate, omitted: 'encrypted' });
+    } else if (change === 'deleted') gone.push(path);
+    else {
+      const look = await lookAt(join(options.path, path.endsWith('/') ? path.slice(0, -1) : path), path);
+      const tooMuch = look.size > options.limits.maxFileBytes || bytes + look.size > options.limits.maxTotalBytes;
+      const reason = look.refusal ?? (tooMuch || content.length >= options.limits.maxFiles ? 'too_large' : null);
+      if (reason !== null) omitted.push({ ...candidate, omitted: reason });
+      else {
+        bytes += look.size;
+        content.push(path);
+      }
+    }
+  }
+  if (gone.length > 0) {
+    await repo.run(['update-index', '--force-remove', '-z', '--stdin'], { input: joined(gone), signal });
+  }
+  const refused = await addAll(repo, content, signal);
+  const all = [
+    ...omitted,
+    ...refused.map((path) => ({ path, change: 'added' as const, omitted: 'unreadable' as const })),
+  ];
+  return {
+    anything: gone.length > 0 || content.length > refused.length,
+    omitted: all.slice(0, maxListedOmissions).map(omittedFile),
+    unlisted: Math.max(0, all.length - maxListedOmissions),
+  };
+}
+
+function omittedFile({ path, change, omitted }: Candidate & Pick<ChangedFile, 'omitted'>): ChangedFile {
+  const none = { oldPath: null, oldMode: null, newMode: null, insertions: null, deletions: null };
+  return { path: asText(path), change, ...none, omitted };
+}
+
+function trackedChanges(output: Buffer): readonly Candidate[] {
+  const fields = split(output);
+  const changes: Candidate[] = [];
+  for (let at = 0; at + 1 < fields.length; at += 2) {
+    const [letter = '', path = ''] = [fields[at], fields[at + 1]];
+    changes.push({ path, change: letter === 'D' ? 'deleted' : letter === 'T' ? 'type_changed' : 'modified' });
+  }
+  return changes;
+}
+
+/**
+ * The files that git-crypt encrypts, by the attributes of the base commit and by those of the work tree: an agent that takes
+ * the attribute away must not bring the plain text into the patch.
+ */
+async function encryptedAmong(
+  repo: ScratchRepo,
+  candidates: readonly Candidate[],
+  signal: AbortSignal,
+): Promise<ReadonlySet<string>> {
+  if (candidates.length === 0) return new Set();
+  const input = joined(candidates.map(({ path }) => path));
+  const asked = ['check-attr', '-z', '--stdin'];
+  const answers = await Promise.all(
+    [
+      [...asked, '--cached', 'filter'],
+      [...asked, 'filter'],
+    ].map((args) => repo.run(args, { input, signal })),
+  );
+  return new Set(answers.flatMap(encryptedPaths));
+}
+
+/** From triples of path, attribute and value. */
+export function encryptedPaths(answer: Buffer): readonly string[] {
+  const fields = split(answer);
+  return fields.filter((_, at) => at % 3 === 0 && fields[at + 2]?.startsWith('git-crypt'));
+}
+
+interface Look {
+  readonly size: number;
+  readonly refusal: ChangedFile['omitted'];
+}
+
+async function lookAt(file: string, path: string): Promise<Look> {
+  if (path.endsWith('/')) return { size: 0, refusal: 'repository' };
+  const bytes = Buffer.from(file, 'latin1');
+  try {
+    const stats = await lstat(bytes);
+    if (stats.isSymbolicLink()) return { size: stats.size, refusal: null };
+    if (!stats.isFile()) return { size: 0, refusal: 'unreadable' };
+    await access(bytes, constants.R_OK);
+    return { size: stats.size, refusal: null };
+  } catch {
+    return { size: 0, refusal: 'unreadable' }; // Whatever keeps us from it, the patch does not have it, and says so.
+  }
+}
+
+/** Answers the paths that git refused. */
+async function addAll(repo: ScratchRepo, paths: readonly string[], signal: AbortSignal): Promise<readonly string[]> {
+  const waiting = paths.length === 0 ? [] : [paths];
+  const refused: string[] = [];
+  for (let stagings = 0; waiting.length > 0; stagings += 1) {
+    const batch = waiting.pop() ?? [];
+    try {
+      if (stagings >= maxStagings) throw new Error('too many files that git refuses');
+      await repo.run(['update-index', '--add', '--remove', '--replace', '-z', '--stdin'], {
+        input: joined(batch),
+        signal,
+      });
+    } catch {
+      signal.throwIfAborted();
+      if (batch.length === 1 || stagings >= maxStagings) refused.push(...batch);
+      else waiting.push(batch.slice(0, batch.length / 2), batch.slice(batch.length / 2));
+    }
+  }
+  return refused;
+}
+
+export function split(output: Buffer): readonly string[] {
+  return output.toString('latin1').split(separator).slice(0, -1);
+}
+
+function joined(paths: readonly string[]): Buffer {
+  return Buffer.from(paths.map((path) => `${path}${separator}`).join(''), 'latin1');
+}
+
+/** The path as JSON can show it. */
+export function asText(path: string): string {
+  return Buffer.from(path, 'latin1').toString('utf8');
+}
