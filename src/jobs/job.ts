@@ -44,6 +44,14 @@ export interface JsonObject {
 export const efforts = ['low', 'medium', 'high', 'xhigh', 'max'] as const;
 export type Effort = (typeof efforts)[number];
 
+/** A picture or a document that goes with a prompt. */
+export interface Attachment {
+  readonly kind: 'image' | 'document';
+  readonly mediaType: string;
+  /** Base64. */
+  readonly data: string;
+}
+
 /** Everything that decides how a job runs. Validated at the edge; trusted from here on. */
 export interface JobSpec {
   /** Which door it came through: a `chat` job is worth nothing once its caller has hung up. */
@@ -61,6 +69,11 @@ export interface JobSpec {
   /** Counts the agent's run only: not the queue, not the clone. */
   readonly timeoutMs: number;
   readonly metadata: JsonObject | null;
+  /** JSON Schema of an object: the answer is JSON that fits it. Absent: the answer is text. */
+  readonly outputSchema?: JsonObject;
+  readonly attachments?: readonly Attachment[];
+  /** What the door that it came through has to know to tell of it later, and that it does tell: its answer is kept. */
+  readonly door?: JsonObject;
 }
 
 /** What an agent left behind. Every field is null where the agent did not say. */
@@ -126,6 +139,11 @@ export const emptyReport: AgentReport = {
   resolvedModel: null,
   apiStatus: null,
 };
+
+/** True where the answer is JSON that fits a schema. */
+export function isStructured(spec: JobSpec): boolean {
+  return spec.outputSchema !== undefined;
+}
 
 /** True once nothing more can happen to a job in this state. */
 export function isFinal(status: JobStatus): status is FinalStatus {
