@@ -11,13 +11,12 @@ import type { JobService } from '../jobs/job-service.ts';
 import type { Clock } from '../jobs/ports.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { useBearerAuth, type VerifyToken } from './auth.ts';
+import type { PlainTiming } from './calls/plain-answer.ts';
+import type { StreamTiming } from './calls/stream-answer.ts';
 import { answerBrokenRequest, createErrorHandler } from './error-answers.ts';
 import { InvalidRequestError, invalidFields } from './errors.ts';
 import { useJsonBodies } from './json-body.ts';
 import { useNotFound } from './not-found.ts';
-import { chatRoutes } from './openai/chat.ts';
-import type { StreamTiming } from './openai/chat-stream.ts';
-import { modelRoutes } from './openai/models.ts';
 import { useProcessingTime } from './openai/processing-time.ts';
 import { requestId } from './request-id.ts';
 import { docsRoutes, useOpenApi } from './routes/docs.ts';
@@ -25,6 +24,7 @@ import { executeRoutes } from './routes/execute.ts';
 import { jobRoutes } from './routes/jobs.ts';
 import { metricsRoute } from './routes/metrics.ts';
 import { probeRoutes } from './routes/probes.ts';
+import { v1Routes } from './v1-routes.ts';
 
 export interface AppDeps {
   readonly jobs: JobService;
@@ -48,6 +48,8 @@ export interface OpenAiSettings {
   readonly timeoutMs: number;
   /** How a silent stream is kept alive; the default suits the clients that are known. */
   readonly streamTiming?: StreamTiming;
+  /** The same for a plain answer that takes long. */
+  readonly plainTiming?: PlainTiming;
 }
 
 export type App = FastifyInstance;
@@ -107,8 +109,7 @@ export async function createApp(deps: AppDeps): Promise<App> {
   metricsRoute(routes, deps);
   executeRoutes(routes, deps);
   jobRoutes(routes, deps);
-  chatRoutes(routes, deps);
-  modelRoutes(routes, deps);
+  v1Routes(routes, deps);
   docsRoutes(routes);
   await app.ready();
   return app;
