@@ -29,7 +29,7 @@ const saidSlowly =
 
 interface Chunk {
   readonly choices: readonly {
-    readonly delta: Record<string, unknown>;
+    readonly delta: { readonly content?: string | null; readonly tool_calls?: readonly object[] };
     readonly finish_reason: string | null;
   }[];
 }
@@ -42,7 +42,7 @@ async function stream(app: ChatApp, body: object): Promise<readonly Chunk[]> {
 }
 
 function contentOf(chunks: readonly Chunk[]): string {
-  return chunks.map((chunk) => String(chunk.choices[0]?.delta['content'] ?? '')).join('');
+  return chunks.map((chunk) => chunk.choices[0]?.delta.content ?? '').join('');
 }
 
 async function schemaOf({ allJobs }: ChatApp): Promise<unknown> {
