@@ -12,7 +12,7 @@ interface JobAccessDeps extends JobServiceDeps {
 }
 
 /** What callers do with jobs that are there. */
-export function createJobAccess(deps: JobAccessDeps): Pick<JobService, 'get' | 'wait' | 'list' | 'cancel'> {
+export function createJobAccess(deps: JobAccessDeps): Pick<JobService, 'get' | 'wait' | 'list' | 'cancel' | 'remove'> {
   const { store, clock, signals, running, ttlMs } = deps;
 
   /** True from the moment that a job's time is over, also while its row still waits for removal. */
@@ -35,6 +35,10 @@ export function createJobAccess(deps: JobAccessDeps): Pick<JobService, 'get' | '
     async list(query) {
       const page = await store.jobs.list(query);
       return { ...page, jobs: page.jobs.filter((job) => !isExpired(job)) };
+    },
+    async remove(id) {
+      if (!isJobId(id) || !(await store.jobs.remove(id))) throw new JobNotFoundError();
+      await deps.runner.forget(id);
     },
     async cancel(id, reason) {
       const cancellation = isJobId(id)

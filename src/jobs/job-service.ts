@@ -54,6 +54,8 @@ export interface JobService {
   list(query: JobQuery): Promise<JobPage>;
   /** Queued: ended at once. Running: its process tree is being ended when this resolves. Final: `changed` is false. */
   cancel(id: string, reason: EndReason): Promise<{ readonly job: JobRecord; readonly changed: boolean }>;
+  /** Deletes a final job and its log before their time. Throws `JobNotFoundError`, also for a job that is not final. */
+  remove(id: string): Promise<void>;
   /** The job's states and its agent's events, from the beginning, ended by `end`. Rejects with the signal's reason. */
   follow(id: string, signal: AbortSignal): AsyncIterable<JobEvent>;
   /** From memory: answers whatever the store does. */

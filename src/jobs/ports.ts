@@ -54,6 +54,8 @@ export interface JobStore {
   cancelQueued(id: JobId, outcome: JobOutcome, finishedAt: number): Promise<Cancellation | undefined>;
   get(id: JobId): Promise<JobRecord | undefined>;
   list(query: JobQuery): Promise<JobPage>;
+  /** Deletes a final job; false if there is none with this id. */
+  remove(id: JobId): Promise<boolean>;
   /** Deletes up to `limit` final jobs that finished before then, and names them. Queued and running ones are never touched. */
   evict(finishedBefore: number, limit: number): Promise<readonly JobId[]>;
 }

@@ -125,6 +125,7 @@ function createUpkeep(db: DatabaseSync, tally: Tally, incarnation: string) {
   const evict = db.prepare(
     `DELETE FROM jobs WHERE seq IN (SELECT seq FROM jobs WHERE finished_at < ? ORDER BY finished_at LIMIT ?) RETURNING id`,
   );
+  const remove = db.prepare('DELETE FROM jobs WHERE id = ? AND finished_at IS NOT NULL RETURNING id');
   const probe = db.prepare('UPDATE probe SET writes = writes + 1');
   const lost = outcomeWithoutAgent('lost', 'lost', 'The service stopped while the job was running.');
   const gone = outcomeWithoutAgent('cancelled', 'client_gone', 'The service was restarted before the job began.');
@@ -139,6 +140,7 @@ function createUpkeep(db: DatabaseSync, tally: Tally, incarnation: string) {
       return [...lostRows, ...goneRows].map((row) => asJobRow(row).id);
     },
     evict: ({ finishedBefore, limit }) => evict.all(finishedBefore, limit).map((row) => asJobRow(row).id),
+    remove: (id) => remove.get(id) !== undefined,
     probe: () => {
       probe.run();
       return null;

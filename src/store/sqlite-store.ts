@@ -47,6 +47,7 @@ function createJobs(channel: WorkerChannel, incarnation: string): JobStore {
     cancelQueued: (id, outcome, finishedAt) => channel.call('cancelQueued', { id, outcome, finishedAt }),
     get: (id) => channel.call('get', id),
     list: (query) => channel.call('list', query),
+    remove: (id) => channel.call('remove', id),
     evict: (finishedBefore, limit) => channel.call('evict', { finishedBefore, limit }),
   };
 }
@@ -58,8 +59,10 @@ function createMembership(channel: WorkerChannel): Membership {
   };
 }
 
-function sizeOfSpec(spec: JobSpec): number {
-  return spec.prompt.length + (spec.systemPrompt?.length ?? 0);
+function sizeOfSpec({ prompt, systemPrompt, attachments = [], door }: JobSpec): number {
+  const attached = attachments.reduce((length, { data }) => length + data.length, 0);
+  // A door keeps what was asked in its own words: about as much again.
+  return (prompt.length + attached) * (door === undefined ? 1 : 2) + (systemPrompt?.length ?? 0);
 }
 
 function sizeOfReport({ output, stderr, result, text }: AgentReport): number {

@@ -26,6 +26,7 @@ export interface Calls {
   };
   get: { input: JobId; output: JobRecord | undefined };
   list: { input: JobQuery; output: JobPage };
+  remove: { input: JobId; output: boolean };
   evict: { input: { readonly finishedBefore: number; readonly limit: number }; output: readonly JobId[] };
   recover: { input: { readonly now: number }; output: readonly JobId[] };
   /** Writes something of no meaning, so that its answer proves a commit. */

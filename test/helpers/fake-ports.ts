@@ -78,6 +78,10 @@ export function createFakeStore(): Store {
       const page = found.slice(0, limit).map(shown);
       return { jobs: page, nextBeforeSeq: found.length > limit ? (page.at(-1)?.seq ?? null) : null };
     },
+    async remove(id) {
+      const row = rows.get(id);
+      return row !== undefined && isFinal(row.status) && rows.delete(id);
+    },
     async evict(finishedBefore, limit) {
       const old = all().filter((job) => job.finishedAt !== null && job.finishedAt < finishedBefore);
       const ids = old.slice(0, limit).map((job) => job.id);

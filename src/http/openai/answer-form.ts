@@ -24,17 +24,33 @@ export interface ForcedFunction {
   readonly parameters?: unknown;
 }
 
+type FormFields = 'response_format' | 'stop' | 'tools' | 'tool_choice' | 'functions' | 'function_call';
+export type FormRequest = Pick<ChatRequest, FormFields>;
+
+/** How a refusal names the places of a request. */
+export interface FormPlaces {
+  readonly format: string;
+  readonly schema: string;
+  parameters(tool: number): string;
+}
+
+const chatPlaces: FormPlaces = {
+  format: 'response_format',
+  schema: 'response_format.json_schema.schema',
+  parameters: (tool) => `tools[${tool}].function.parameters`,
+};
+
 /** Reads it from a request. Throws `OpenAiError` (400): a schema that is none, a function that is not there, two forms at once. */
-export function wantedAnswer(body: ChatRequest): WantedAnswer {
-  const schema = formatSchema(body.response_format);
-  const forced = forcedTool(body) ?? forcedFunction(body);
+export function wantedAnswer(body: FormRequest, places: FormPlaces = chatPlaces): WantedAnswer {
+  const schema = formatSchema(body.response_format, places);
+  const forced = forcedTool(body, places) ?? forcedFunction(body);
   const stops = [body.stop ?? []].flat().filter((stop) => stop !== '');
   if (schema === null && forced === null) return { form: { kind: 'text', stops }, schema: null };
   if (stops.length > 0) throw badRequest('stop: not supported where the answer is JSON', 'stop', 'unsupported_value');
   if (forced === null) return { form: { kind: 'json' }, schema };
   if (schema !== null) {
-    const message = 'response_format: not supported together with a function that must be called';
-    throw badRequest(message, 'response_format', 'unsupported_value');
+    const message = `${places.format}: not supported together with a function that must be called`;
+    throw badRequest(message, places.format, 'unsupported_value');
   }
   return { form: { kind: 'call', name: forced.name, legacy: forced.legacy }, schema: forced.schema };
 }
@@ -46,12 +62,12 @@ export function functionSchema(forced: ForcedFunction, param: string): JsonObjec
   return { title: forced.name, ...about, ...schema };
 }
 
-function formatSchema(format: ChatRequest['response_format']): JsonObject | null {
+function formatSchema(format: ChatRequest['response_format'], places: FormPlaces): JsonObject | null {
   if (format == null || format.type === 'text') return null;
   if (format.type === 'json_object')
-    return agentSchema(format['schema'] ?? { type: 'object' }, 'response_format.schema');
+    return agentSchema(format['schema'] ?? { type: 'object' }, `${places.format}.schema`);
   const { name, description, schema } = format.json_schema;
-  return functionSchema({ name, description, parameters: schema }, 'response_format.json_schema.schema');
+  return functionSchema({ name, description, parameters: schema }, places.schema);
 }
 
 interface Forced {
@@ -60,7 +76,7 @@ interface Forced {
   readonly legacy: boolean;
 }
 
-function forcedTool({ tool_choice: choice, tools }: ChatRequest): Forced | null {
+function forcedTool({ tool_choice: choice, tools }: FormRequest, places: FormPlaces): Forced | null {
   if (choice == null || choice === 'auto' || choice === 'none') return null;
   const all = (tools ?? []).flatMap((tool) => (tool.type === 'function' ? [tool.function] : []));
   if (choice === 'required' && all.length > 1) {
@@ -73,12 +89,12 @@ function forcedTool({ tool_choice: choice, tools }: ChatRequest): Forced | null 
   if (tool === undefined) throw badRequest('tool_choice: no such function in tools', 'tool_choice', 'invalid_value');
   return {
     name: tool.name,
-    schema: functionSchema({ ...tool, parameters: tool['parameters'] }, `tools[${index}].function.parameters`),
+    schema: functionSchema({ ...tool, parameters: tool['parameters'] }, places.parameters(index)),
     legacy: false,
   };
 }
 
-function forcedFunction({ function_call: choice, functions }: ChatRequest): Forced | null {
+function forcedFunction({ function_call: choice, functions }: FormRequest): Forced | null {
   if (choice == null || typeof choice === 'string') return null;
   const index = (functions ?? []).findIndex(({ name }) => name === choice.name);
   const found = functions?.[index];

@@ -1,4 +1,3 @@
-import type { z } from 'zod';
 import type { JobRecord } from '../../jobs/job.ts';
 import type { TypedApp } from '../app.ts';
 import { idPart, openCall, type V1Deps } from '../calls/call.ts';
@@ -17,7 +16,7 @@ import {
   openAiErrorResponses,
 } from './answers.ts';
 import { chatStream } from './chat-stream.ts';
-import { requestError } from './request-error.ts';
+import { validatorOf } from './request-error.ts';
 import { ChatRequestSchema, ignoredParams } from './schemas.ts';
 import { chatJob } from './translate.ts';
 
@@ -41,7 +40,7 @@ export function chatRoutes(app: TypedApp, deps: V1Deps): void {
         ...chatErrorResponses,
       },
     },
-    validatorCompiler: () => validate,
+    validatorCompiler: () => validatorOf(ChatRequestSchema),
     handler: async (request, reply) => {
       const { body } = request;
       const { form, schema } = wantedAnswer(body);
@@ -71,10 +70,4 @@ function headOf(job: JobRecord): ChatHead {
     created: Math.floor(job.createdAt / 1000),
     model: job.spec.model ?? '',
   };
-}
-
-/** As the schema of the route, with errors in the words of OpenAI: they tell a wrong type from a wrong value. */
-function validate(data: unknown): { value: z.output<typeof ChatRequestSchema> } | { error: Error } {
-  const result = ChatRequestSchema.safeParse(data, { reportInput: true });
-  return result.success ? { value: result.data } : { error: requestError(result.error.issues) };
 }

@@ -14,11 +14,11 @@ const maxMetadataValueLength = 512;
 const maxStops = 16;
 
 /** What a refinement says of a value that is right in OpenAI's API and not done here: `requestError` reads it. */
-function unsupported(message: string) {
+export function unsupported(message: string) {
   return { message, params: { code: 'unsupported_value' } };
 }
 
-function unsupportedObject<T extends string>(type: T, message: string) {
+export function unsupportedObject<T extends string>(type: T, message: string) {
   return z.looseObject({ type: z.literal(type) }).refine(() => false, unsupported(message));
 }
 
