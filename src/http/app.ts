@@ -10,6 +10,7 @@ import { z } from 'zod';
 import type { JobService } from '../jobs/job-service.ts';
 import type { Clock } from '../jobs/ports.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
+import { useAnthropicHeaders } from './anthropic/errors.ts';
 import { useBearerAuth, type VerifyToken } from './auth.ts';
 import type { PlainTiming } from './calls/plain-answer.ts';
 import type { StreamTiming } from './calls/stream-answer.ts';
@@ -102,6 +103,7 @@ export async function createApp(deps: AppDeps): Promise<App> {
   useProcessingTime(app);
   useNotFound(app);
   useJsonBodies(app);
+  useAnthropicHeaders(app);
   await useBearerAuth(app, deps.verifyToken);
   await useOpenApi(app, deps.version);
   const routes = typed(app);

@@ -1,3 +1,4 @@
+import { messageRoutes } from './anthropic/messages.ts';
 import type { AppDeps, TypedApp } from './app.ts';
 import { v1Deps } from './calls/call.ts';
 import { chatRoutes } from './openai/chat.ts';
@@ -10,4 +11,5 @@ export function v1Routes(app: TypedApp, deps: AppDeps): void {
   chatRoutes(app, v1);
   modelRoutes(app, v1);
   responseRoutes(app, v1);
+  messageRoutes(app, v1);
 }

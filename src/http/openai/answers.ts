@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { AgentReport, FinishedJob } from '../../jobs/job.ts';
 import type { AnswerForm } from './answer-form.ts';
-import { cutAtStop } from './stop.ts';
+import { stopIn } from './stop.ts';
 import { UsageSchema, usageOf } from './usage.ts';
 
 /** What one call of chat completions has in common in all that is answered to it. */
@@ -136,7 +136,7 @@ function messageOf(chat: ChatHead, form: AnswerForm, text: string): Message {
   const common = { role: 'assistant' as const, refusal: null, annotations: [] };
   switch (form.kind) {
     case 'text':
-      return { ...common, content: cutAtStop(text, form.stops) };
+      return { ...common, content: stopIn(text, form.stops).text };
     case 'json':
       return { ...common, content: text };
     case 'call': {

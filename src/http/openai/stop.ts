@@ -4,22 +4,23 @@ export interface StopCutter {
   push(text: string): string;
   /** What was held back to the end. */
   rest(): string;
+  /** The stop at which it was cut; null where there was none. */
+  stop(): string | null;
 }
 
 export function createStopCutter(stops: readonly string[]): StopCutter {
   const longest = Math.max(0, ...stops.map((stop) => stop.length));
   let held = '';
-  let stopped = false;
+  let stopped: string | null = null;
   return {
     push(text) {
-      if (stopped) return '';
+      if (stopped !== null) return '';
       if (longest === 0) return text;
       held += text;
-      const cut = firstStop(held, stops);
-      stopped = cut !== -1;
-      const end = stopped ? cut : held.length - heldLength(held, stops, longest);
-      const out = held.slice(0, end);
-      held = stopped ? '' : held.slice(end);
+      const { text: before, stop } = stopIn(held, stops);
+      stopped = stop;
+      const out = stop === null ? held.slice(0, held.length - heldLength(held, stops, longest)) : before;
+      held = stop === null ? held.slice(out.length) : '';
       return out;
     },
     rest() {
@@ -27,17 +28,21 @@ export function createStopCutter(stops: readonly string[]): StopCutter {
       held = '';
       return out;
     },
+    stop: () => stopped,
   };
 }
 
-export function cutAtStop(text: string, stops: readonly string[]): string {
-  const at = firstStop(text, stops);
-  return at === -1 ? text : text.slice(0, at);
-}
-
-function firstStop(text: string, stops: readonly string[]): number {
-  const found = stops.map((stop) => text.indexOf(stop)).filter((at) => at !== -1);
-  return found.length === 0 ? -1 : Math.min(...found);
+/** A text up to the first stop in it, and that stop; all of it and null where there is none. */
+export function stopIn(
+  text: string,
+  stops: readonly string[],
+): { readonly text: string; readonly stop: string | null } {
+  let [end, first]: [number, string | null] = [text.length, null];
+  for (const stop of stops) {
+    const at = text.indexOf(stop);
+    if (at !== -1 && (first === null || at < end)) [end, first] = [at, stop];
+  }
+  return { text: text.slice(0, end), stop: first };
 }
 
 /** How much of the end of a text is the beginning of a stop. */
