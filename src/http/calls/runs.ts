@@ -41,8 +41,10 @@ export interface CallRequest {
   readonly fresh: boolean;
 }
 
-/** Longer than any client's pause between two tries, shorter than the patience of a person who wants to try again. */
-const memoMs = 60_000;
+/** Longer than the pauses between two tries that were seen; whoever waits longer means a new try. */
+const memoMs = 70_000;
+/** All tries of one call: LangChain's seven take 64 to 127 s. Not longer, as the reason of the failure may have gone. */
+const maxMemoMs = 180_000;
 /** Ends that say nothing of how a new run would fare. */
 const interrupted: ReadonlySet<JobReason> = new Set(['client_gone', 'shutdown', 'lost']);
 /** Entries are some hundred bytes each. */
@@ -58,6 +60,8 @@ export interface RunsDeps {
 interface Failure {
   readonly error: OpenAiError;
   readonly at: number;
+  /** When it was last asked for. */
+  readonly askedAt: number;
 }
 
 interface Keyed {
@@ -72,8 +76,8 @@ export function createRuns(deps: RunsDeps): Runs {
   const keys = createBoundedMap<string, Keyed>(maxRemembered);
 
   async function begin({ digest, fresh, isRetry }: CallRequest, spec: JobSpec): Promise<JobRecord> {
-    const failure = fresh ? undefined : failures.get(digest);
-    if (failure !== undefined && clock.now() - failure.at < memoMs) throw failure.error;
+    const failure = fresh ? null : knownFailure(digest);
+    if (failure !== null) throw failure;
     const same = isRetry ? live.get(digest) : undefined;
     if (same !== undefined) return await jobs.get(same);
     const job = await jobs.submit(spec, defaultCaller);
@@ -83,11 +87,19 @@ export function createRuns(deps: RunsDeps): Runs {
     return job;
   }
 
+  function knownFailure(digest: string): OpenAiError | null {
+    const failure = failures.get(digest);
+    const now = clock.now();
+    if (failure === undefined || now - failure.askedAt >= memoMs || now - failure.at >= maxMemoMs) return null;
+    failures.set(digest, { ...failure, askedAt: now });
+    return failure.error;
+  }
+
   /** Never rejects. */
   async function watch(digest: string, id: JobId): Promise<void> {
     try {
       const error = paidFailure(await jobs.wait(id, null, null));
-      if (error !== null) failures.set(digest, { error, at: clock.now() });
+      if (error !== null) failures.set(digest, { error, at: clock.now(), askedAt: clock.now() });
     } catch (error) {
       log.debug({ err: error, job_id: id }, 'the end of a run could not be waited for');
     } finally {

@@ -4,7 +4,7 @@ import { onTestFinished } from 'vitest';
 import { type App, createApp, type OpenAiSettings } from '../../../src/http/app.ts';
 import type { JobRecord } from '../../../src/jobs/job.ts';
 import { createJobService, type JobService, type JobServiceControl } from '../../../src/jobs/job-service.ts';
-import type { WorkspaceManager } from '../../../src/jobs/ports.ts';
+import type { Clock, WorkspaceManager } from '../../../src/jobs/ports.ts';
 import { createMemoryQueue } from '../../../src/queue/memory-queue.ts';
 import { createLogger } from '../../../src/telemetry/logger.ts';
 import {
@@ -28,6 +28,7 @@ export interface ChatAppOptions {
   readonly capacity?: number;
   readonly maxUnfinished?: number;
   readonly settings?: Partial<OpenAiSettings>;
+  readonly clock?: Clock;
   /** Replaces parts of the job service. */
   readonly jobs?: (jobs: JobService) => Partial<JobService>;
 }
@@ -80,7 +81,7 @@ export async function createChatApp(options: ChatAppOptions = {}): Promise<ChatA
       render: async () => ({ contentType: 'text/plain', text: '' }),
     },
     log: createLogger('silent'),
-    clock: systemClock,
+    clock: options.clock ?? systemClock,
     version: '0.0.0',
     maxPromptBytes,
     openai: {

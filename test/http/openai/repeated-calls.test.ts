@@ -45,6 +45,21 @@ describe('a call that failed and is repeated', () => {
     expect(app.runner.runs).toHaveLength(2);
   });
 
+  test.each([
+    ['after a pause', [0, 69, 70], 2],
+    ['after a long time, however often it was asked for', [60, 60, 59, 1], 2],
+    ['not while a client tries again', [1, 2, 4, 8, 16, 32, 64], 1],
+  ])('runs again %s', async (_what, pauses, runs) => {
+    let now = Date.now();
+    const app = await createChatApp({ script: failing, clock: { now: () => now } });
+    await ask(app);
+    for (const seconds of pauses) {
+      now += seconds * 1000;
+      await ask(app);
+    }
+    expect(app.runner.runs).toHaveLength(runs);
+  });
+
   test('runs again where it never began to run', async () => {
     const app = await createChatApp({
       script: async () => ({ status: 'error', reason: 'spawn_error', error: 'no', report: emptyReport }),
