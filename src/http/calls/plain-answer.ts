@@ -47,7 +47,11 @@ export async function answerPlain<T>(
     // Nobody is there to be answered.
     if (signal.aborted) return opening.isOpen() ? reply : reply.hijack();
     if (!opening.isOpen()) throw error;
-    if (!(error instanceof OpenAiError)) throw error;
+    if (!(error instanceof OpenAiError)) {
+      // Nobody else can answer any more.
+      reply.raw.destroy();
+      throw error;
+    }
     // Where nothing was spent the client may try again, and does so when the connection breaks.
     if (error.headers['x-should-retry'] === 'true') reply.raw.destroy();
     else opening.end(protocol.lateFailure(error, ended !== null && isFinished(ended) ? ended : null));

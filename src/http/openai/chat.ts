@@ -17,8 +17,11 @@ import {
 } from './answers.ts';
 import { chatStream } from './chat-stream.ts';
 import { validatorOf } from './request-error.ts';
+import { chatBody } from './responses/as-chat.ts';
 import { ChatRequestSchema, ignoredParams } from './schemas.ts';
 import { chatJob } from './translate.ts';
+
+const validate = validatorOf(ChatRequestSchema);
 
 /** `POST /v1/chat/completions`: a job whose caller waits for its answer, whole or streamed. Who hangs up takes the job along. */
 export function chatRoutes(app: TypedApp, deps: V1Deps): void {
@@ -40,7 +43,7 @@ export function chatRoutes(app: TypedApp, deps: V1Deps): void {
         ...chatErrorResponses,
       },
     },
-    validatorCompiler: () => validatorOf(ChatRequestSchema),
+    validatorCompiler: () => (data) => validate(chatBody(data)),
     handler: async (request, reply) => {
       const { body } = request;
       const { form, schema } = wantedAnswer(body);

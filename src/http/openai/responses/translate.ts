@@ -60,7 +60,7 @@ function placesOf(instructions: number, before: number, asked: readonly AskedMes
   };
 }
 
-function messagesOf(input: ResponseRequest['input']): readonly AskedMessage[] {
+export function messagesOf(input: ResponseRequest['input']): readonly AskedMessage[] {
   if (typeof input === 'string') return [{ message: { role: 'user', content: input }, place: 'input' }];
   return input.flatMap((item, index) => {
     const message = messageOf(item);
@@ -118,7 +118,7 @@ function partOf(part: Part): ChatPart {
   }
 }
 
-function formRequest({ text, tools, tool_choice: choice }: ResponseRequest): FormRequest {
+export function formRequest({ text, tools, tool_choice: choice }: ResponseRequest): FormRequest {
   const format = text?.format;
   return {
     response_format: format?.type === 'json_schema' ? { type: 'json_schema', json_schema: format } : format,
