@@ -64,7 +64,7 @@ export const ConfigSchema = z
       .describe('A file with the token, one per line: two lines let a token be changed without a pause'),
     HOST: z
       .string()
-      .min(1, 'a host name or an address')
+      .regex(/^[A-Za-z0-9.:_-]{1,255}$/, 'a host name or an address')
       .default('127.0.0.1')
       .describe('Where to listen; the image sets 0.0.0.0'),
     PORT: integer(0, 65_535).prefault('8080').describe('The port; 0 takes a free one'),
@@ -89,7 +89,7 @@ export const ConfigSchema = z
     MAX_PROMPT_BYTES: integer(1, 10_485_760)
       .prefault('4194304')
       .describe('Longest prompt; the CLI itself takes up to 10 MiB'),
-    GIT_CRYPT_KEY: optionalText.default('/secrets/git-crypt/key').describe('Unlocks each clone if the file exists'),
+    GIT_CRYPT_KEY: optionalText.prefault('/secrets/git-crypt/key').describe('Unlocks each clone if the file exists'),
     MAX_CONCURRENCY: integer(1, 1000).prefault('10').describe('Jobs that run at once'),
     MAX_QUEUE_DEPTH: integer(1, 1_000_000).prefault('100').describe('Jobs that are queued or running, together'),
     JOB_TTL_SECONDS: integer(1, 31_536_000)
@@ -114,13 +114,22 @@ export const ConfigSchema = z
     KILL_GRACE_SECONDS: integer(0, 600)
       .prefault('5')
       .describe('From the first signal to KILL, for the whole process tree'),
+    IDLE_TIMEOUT_SECONDS: integer(0, maxSeconds)
+      .prefault('0')
+      .describe(
+        'How long an agent may print nothing, where its job does not say; 0 is as long as it likes, for an agent is silent while a long command of its runs',
+      ),
     DRAIN_SECONDS: integer(0, maxSeconds)
       .prefault('2820')
       .describe('How long SIGTERM waits for running jobs; the default is the longest default run and two minutes'),
     MAX_OUTPUT_BYTES: integer(1024, 1_099_511_627_776)
       .prefault('1073741824')
       .describe('What one run may write to its standard output and error together'),
-    AGENT_ENV: variableNames.prefault('').describe('Further variables that an agent sees, by name'),
+    AGENT_ENV: variableNames
+      .prefault('')
+      .describe(
+        'Variables that an agent sees besides ANTHROPIC_API_KEY, ANTHROPIC_AUTH_TOKEN, ANTHROPIC_BASE_URL, CLAUDE_CODE_OAUTH_TOKEN, PATH, HOME, LANG, TZ and the proxies',
+      ),
     LOG_LEVEL: z
       .enum(
         ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'],
@@ -132,6 +141,8 @@ export const ConfigSchema = z
   .refine((config) => config.SUPPORTED_MODELS.includes(config.DEFAULT_MODEL), {
     path: ['DEFAULT_MODEL'],
     message: 'one of SUPPORTED_MODELS',
+    // Of two names that are no names, neither need be the other's.
+    when: ({ issues }) => issues.length === 0,
   });
 
 export type Config = Readonly<z.output<typeof ConfigSchema>>;
@@ -147,7 +158,7 @@ export class ConfigError extends Error {
 /** Reads the settings from an environment. Throws `ConfigError`; there is no falling back to a default for a bad value. */
 export function readConfig(env: Readonly<Record<string, string | undefined>>): Config {
   const result = ConfigSchema.safeParse(env);
-  if (result.success) return Object.freeze(result.data);
+  if (result.success) return frozen(result.data);
   const lines = new Map(result.error.issues.map((issue) => [String(issue.path[0]), issue.message]));
   throw new ConfigError(
     [...lines].map(([name, allowed]) => `${name} ${holds(name, env[name])}; allowed: ${allowed}`).join('\n'),
@@ -158,7 +169,14 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
 function holds(name: string, value: string | undefined): string {
   if (value === undefined) return 'is not set';
   if (name === 'API_BEARER_TOKEN') return `holds ${value.length} characters`;
-  return `holds ${JSON.stringify(value.replace(/\/\/[^/@]*@/, '//***@').slice(0, 200))}`;
+  // What stands before the last @ of a URL may be a password, however it is written.
+  const shown = name === 'BASE_REPO_URL' ? value.replace(/^.*@/s, '***@') : value;
+  return `holds ${JSON.stringify(shown.slice(0, 200))}`;
+}
+
+function frozen(config: Config): Config {
+  for (const value of Object.values(config)) Object.freeze(value);
+  return Object.freeze(config);
 }
 
 function noNul(text: string): boolean {

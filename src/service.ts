@@ -10,6 +10,8 @@ import { createTokenVerifier } from './http/auth.ts';
 import { createReadiness } from './http/readiness.ts';
 import { createJobService, type JobServiceControl } from './jobs/job-service.ts';
 import type { AgentRunner, Clock, Store } from './jobs/ports.ts';
+import { chooseContainment } from './process/choose-containment.ts';
+import type { Containment } from './process/containment.ts';
 import { createMemoryQueue } from './queue/memory-queue.ts';
 import { createSqliteStore } from './store/sqlite-store.ts';
 import { createLogger, type Logger } from './telemetry/logger.ts';
@@ -76,7 +78,9 @@ export async function startService({ config, env, version }: ServiceOptions): Pr
     await store.ready();
     const tokens = await accessTokens(config, dataDir);
     const workspaces = createWorkspaces(config, dataDir, env, log);
-    const runner = createRunner(config, dataDir, env, log);
+    const { containment, weakness } = await chooseContainment();
+    if (weakness !== null) log.warn({ reason: weakness }, 'weak containment');
+    const runner = createRunner(config, dataDir, env, log, containment);
     const metrics = createMetrics({ version, stats: () => jobs.stats() });
     const jobs = createJobService({
       ...{ store, workspaces, runner, clock, log },
@@ -91,14 +95,14 @@ export async function startService({ config, env, version }: ServiceOptions): Pr
     const starting = new AbortController();
     let begun = false;
     const app = await createApp({
-      ...{ jobs, metrics, log, clock, version },
+      ...{ jobs, metrics, log, clock, version, containment: containment.level },
       verifyToken: createTokenVerifier(tokens.digests),
       readiness: readinessOf(parts, () => begun),
       maxPromptBytes: config.MAX_PROMPT_BYTES,
       openai: openAiSettings(config),
     });
     const url = await app.listen({ host: config.HOST, port: config.PORT });
-    log.info({ url, version, data: dataDir, containment: 'group' }, 'listening');
+    log.info({ url, version, data: dataDir, containment: containment.level }, 'listening');
     const beginning = begin(parts, starting.signal).then(() => {
       begun = true;
     });
@@ -155,7 +159,13 @@ function createWorkspaces(config: Config, dataDir: string, env: ServiceOptions['
   });
 }
 
-function createRunner(config: Config, dataDir: string, env: ServiceOptions['env'], log: Logger): AgentRunner {
+function createRunner(
+  config: Config,
+  dataDir: string,
+  env: ServiceOptions['env'],
+  log: Logger,
+  containment: Containment,
+): AgentRunner {
   return createAgentRunner({
     runsDir: join(dataDir, 'runs'),
     providers,
@@ -164,6 +174,8 @@ function createRunner(config: Config, dataDir: string, env: ServiceOptions['env'
     allowEnv: config.AGENT_ENV,
     graceMs: config.KILL_GRACE_SECONDS * 1000,
     maxOutputBytes: config.MAX_OUTPUT_BYTES,
+    idleMs: config.IDLE_TIMEOUT_SECONDS * 1000,
+    containment,
     log,
     clock,
   });

@@ -12,7 +12,7 @@ const maxLines = 300;
  */
 const mayImport: Readonly<Record<string, readonly string[]>> = {
   main: ['service', 'config'],
-  service: ['config', 'http', 'agents', 'workspaces', 'store', 'queue', 'telemetry', 'jobs'],
+  service: ['config', 'http', 'agents', 'workspaces', 'store', 'queue', 'telemetry', 'jobs', 'process'],
   config: [],
   http: ['jobs', 'telemetry'],
   agents: ['jobs', 'process'],

@@ -61,7 +61,9 @@ describe('the image', () => {
 
   test('it starts what npm start starts', () => {
     const { scripts } = z.object({ scripts: z.object({ start: z.string() }) }).parse(JSON.parse(read('package.json')));
-    expect(finalStage()).toContain(`CMD ${JSON.stringify(scripts.start.split(' ')).replaceAll(',', ', ')}`);
+    expect(finalStage()).toContain(
+      `CMD ${JSON.stringify(scripts.start.replace(/^exec /, '').split(' ')).replaceAll(',', ', ')}`,
+    );
   });
 
   test('no package that it holds has an install script, for none is run', () => {

@@ -1,6 +1,7 @@
 import { isStructured, type JobOutcome, type JobSpec } from '../jobs/job.ts';
 import type { EndReason } from '../jobs/ports.ts';
 import { endedOutcome } from '../jobs/run-job.ts';
+import { supervisionLost } from '../process/containment.ts';
 import type { Found } from '../process/file-end.ts';
 import type { ProcessExit } from '../process/run-process.ts';
 import type { AgentResult } from './provider.ts';
@@ -21,6 +22,10 @@ export function judge(exit: ProcessExit, found: Found<AgentResult>, spec: JobSpe
       return found.outcome === 'none' ? judgeExit(exit) : judgeResult(found, spec);
     case 'timeout':
       return failed('timeout', 'timeout', `The agent did not finish within ${spec.timeoutMs / 1000} seconds`);
+    case 'idle':
+      return failed('timeout', 'idle', 'The agent printed nothing for longer than is allowed');
+    case supervisionLost:
+      return failed('lost', 'lost', "The agent's supervisor was ended from outside, or lost the service");
     case 'output_limit':
       return failed('failed', 'output_limit', 'The agent printed more than is allowed');
     default:

@@ -1,4 +1,4 @@
-import { type AgentReport, emptyReport, isStructured, type JobSpec } from '../jobs/job.ts';
+import { type AgentReport, emptyReport, isStructured, type JobContainment, type JobSpec } from '../jobs/job.ts';
 import { type Found, readTail } from '../process/file-end.ts';
 import type { ProcessExit } from '../process/run-process.ts';
 import { readText } from './agent-events.ts';
@@ -20,6 +20,7 @@ export async function readReport(
   const report: AgentReport = {
     ...fields,
     exitCode: exit.exitCode,
+    containment: containmentOf(exit),
     output:
       found.outcome === 'found' ? [found.line.toString('utf8')] : lines(await readTail(paths.stdout, maxTailBytes)),
     stderr: await readTail(paths.stderr, maxTailBytes),
@@ -28,6 +29,12 @@ export async function readReport(
       spec.kind === 'chat' || spec.door !== undefined ? await readText(paths.stdout, output, isStructured(spec)) : null,
   };
   return { report, found };
+}
+
+function containmentOf({ containment }: ProcessExit): JobContainment | null {
+  if (containment === null) return null;
+  const { cpuMs, ...known } = containment;
+  return { ...known, cpuSeconds: cpuMs === null ? null : cpuMs / 1000 };
 }
 
 function fieldsOf({ failure: _, structured: _s, ...fields }: AgentResult): Omit<AgentResult, 'failure' | 'structured'> {

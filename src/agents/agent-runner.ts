@@ -2,13 +2,15 @@ import { randomUUID } from 'node:crypto';
 import { isStructured, type JobId, type JobOutcome, outcomeWithoutAgent } from '../jobs/job.ts';
 import type { AgentRun, AgentRunner, Clock, Log } from '../jobs/ports.ts';
 import type { Command } from '../process/command.ts';
+import type { Containment } from '../process/containment.ts';
+import { endMarked } from '../process/marked-processes.ts';
 import { type ProcessExit, runProcess } from '../process/run-process.ts';
 import { readEvents } from './agent-events.ts';
 import { judge } from './agent-outcome.ts';
 import { readReport } from './agent-report.ts';
 import { findResult } from './agent-result.ts';
 import { createCliCheck, missing } from './cli-check.ts';
-import { agentEnvironment } from './environment.ts';
+import { agentEnvironment, jobMark } from './environment.ts';
 import { findExecutable } from './executable.ts';
 import { watchLingering } from './lingering.ts';
 import type { AgentOutput, AgentProvider } from './provider.ts';
@@ -27,6 +29,10 @@ export interface AgentRunnerOptions {
   readonly graceMs: number;
   /** Standard output and error of one run together. */
   readonly maxOutputBytes: number;
+  /** How long an agent may print nothing where its job does not say; null: as long as it likes. */
+  readonly idleMs?: number | null;
+  /** How each agent's processes are held together; by its process group where this is absent. */
+  readonly containment?: Containment;
   /** How long an agent may stay silent after its result before it is ended. */
   readonly lingerMs?: number;
   readonly log: Log;
@@ -90,7 +96,12 @@ export function createAgentRunner(options: AgentRunnerOptions): AgentRunner {
       if (!running.has(id)) await directories.remove(id);
     },
     hurry: () => hurry.abort(),
-    sweep: (known) => directories.sweep(known),
+    async sweep(known) {
+      // First the processes: they would go on writing where it is swept.
+      const processes = await endMarked(jobMark, await directories.idle());
+      if (processes > 0) log.warn({ processes }, 'processes of earlier runs were ended');
+      await directories.sweep(known);
+    },
     async check() {
       const reasons = (await Promise.all(checks.map((check) => check()))).filter((reason) => reason !== null);
       return reasons.length === 0 ? null : reasons.join('. ');
@@ -119,7 +130,7 @@ async function runAgent(runtime: Runtime, live: LiveRun, run: AgentRun, signal: 
 }
 
 async function runProgram(
-  { graceMs, hurry, maxOutputBytes, lingerMs, log }: Runtime,
+  { graceMs, hurry, maxOutputBytes, idleMs = null, lingerMs, containment, log }: Runtime,
   command: Command,
   { id, spec }: AgentRun,
   paths: RunPaths,
@@ -136,9 +147,15 @@ async function runProgram(
         stdoutFile: paths.stdout,
         stderrFile: paths.stderr,
         timeoutMs: spec.timeoutMs,
+        idleMs: (spec.idleTimeoutMs ?? idleMs) || null,
         graceMs,
         hurry,
         maxOutputBytes,
+        ...(containment === undefined ? {} : { containment }),
+        // Set in the agent's environment, and so in that of all it starts.
+        mark: `${jobMark}=${id}`,
+        recordFile: paths.record,
+        exitFile: paths.exit,
         onSpawn: (pid) => log.debug({ job_id: id, pid }, 'agent started'),
       },
       AbortSignal.any([signal, linger.signal]),

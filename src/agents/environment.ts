@@ -22,6 +22,9 @@ const ownVariables: ReadonlySet<string> = new Set([
   'JOBS_DIR',
 ]);
 
+/** The variable by which what is left of a run can be told from everything else on the machine: its value is the job's id. */
+export const jobMark = 'AGENT_JOB_ID';
+
 export interface EnvironmentOptions {
   /** The service's environment. */
   readonly source: Readonly<Record<string, string | undefined>>;
@@ -48,8 +51,7 @@ export function agentEnvironment(options: EnvironmentOptions): Readonly<Record<s
     ...Object.fromEntries(passed),
     ...fixed,
     TMPDIR: tmpDir,
-    // The mark by which what is left of a run can be told from everything else on the machine.
-    AGENT_JOB_ID: jobId,
+    [jobMark]: jobId,
     // As root the CLI refuses to run without asking for permissions, unless it is told that the machine is expendable.
     ...(isRoot ? { IS_SANDBOX: '1' } : {}),
   };

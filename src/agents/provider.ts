@@ -51,7 +51,7 @@ export interface AgentReader {
 }
 
 /** What the CLI's own result object says. */
-export interface AgentResult extends Omit<AgentReport, 'exitCode' | 'output' | 'stderr' | 'text'> {
+export interface AgentResult extends Omit<AgentReport, 'exitCode' | 'output' | 'stderr' | 'text' | 'containment'> {
   /** Null if it says that the run succeeded. */
   readonly failure: { readonly reason: JobReason; readonly error: string } | null;
   /** True if its text is JSON that fits the schema that was asked for. */

@@ -13,6 +13,10 @@ export interface RunPaths {
   readonly systemPrompt: string;
   readonly stdout: string;
   readonly stderr: string;
+  /** Held by the supervisor as long as it lives. */
+  readonly record: string;
+  /** How the supervisor's program ended: there, and whole, once it has. */
+  readonly exit: string;
   /** Where the agent keeps its own files; gone when the run is over. */
   readonly config: string;
   readonly tmp: string;
@@ -26,6 +30,8 @@ export interface RunDirectories {
   release(name: string): Promise<void>;
   /** Takes all of it away. Never rejects. */
   remove(name: string): Promise<void>;
+  /** The jobs whose runs are here and not under way. */
+  idle(): Promise<readonly JobId[]>;
   /** Takes away what a dead process left: trash, what `known` does not know, and of the rest the agent's own files. */
   sweep(known: (id: JobId) => Promise<boolean>): Promise<void>;
 }
@@ -83,6 +89,7 @@ export function createRunDirectories(runsDir: string, log: Log): RunDirectories 
       await discard(paths(name).directory);
       inUse.delete(name);
     },
+    idle: async () => (await entries(root)).filter(isJobId).filter((id) => !inUse.has(id)),
     async sweep(known) {
       for (const name of await entries(root)) {
         if (inUse.has(name)) continue;
@@ -122,6 +129,8 @@ function pathsOf(directory: string): RunPaths {
     systemPrompt: file('system-prompt'),
     stdout: file('stdout.log'),
     stderr: file('stderr.log'),
+    record: file('supervisor.json'),
+    exit: file('exit.json'),
     config: file('config'),
     tmp: file('tmp'),
   };

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { link, mkdtemp, open, readFile, rm } from 'node:fs/promises';
+import { link, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { tokenDigest } from './auth.ts';
 
@@ -70,20 +70,23 @@ async function readDigest(path: string): Promise<Buffer | undefined> {
 async function makeToken(digestFile: string): Promise<AccessTokens> {
   const made = `ast_${randomBytes(tokenBytes).toString('base64url')}`;
   const digest = tokenDigest(made);
-  const beside = await mkdtemp(join(dirname(digestFile), '.token-'));
   try {
-    const draft = await open(join(beside, 'digest'), 'wx', 0o600);
-    await draft.writeFile(`${digest.toString('hex')}\n`);
-    await draft.sync();
-    await draft.close();
-    await link(join(beside, 'digest'), digestFile);
+    await writeOnce(digestFile, `${digest.toString('hex')}\n`);
     return { digests: [digest], made };
   } catch (error) {
-    if (!isErrno(error, 'EEXIST')) {
-      throw new AccessTokenError(`The digest of the token cannot be written: ${digestFile}`, { cause: error });
-    }
-    const kept = await readDigest(digestFile);
-    return { digests: kept === undefined ? [] : [kept], made: null };
+    // Another start was faster: its token is the one.
+    const kept = isErrno(error, 'EEXIST') ? await readDigest(digestFile) : undefined;
+    if (kept !== undefined) return { digests: [kept], made: null };
+    throw new AccessTokenError(`The digest of the token cannot be written: ${digestFile}`, { cause: error });
+  }
+}
+
+async function writeOnce(path: string, text: string): Promise<void> {
+  const beside = await mkdtemp(join(dirname(path), '.token-'));
+  try {
+    const draft = join(beside, 'digest');
+    await writeFile(draft, text, { flag: 'wx', mode: 0o600, flush: true });
+    await link(draft, path);
   } finally {
     await rm(beside, { recursive: true, force: true });
   }

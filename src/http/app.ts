@@ -7,18 +7,21 @@ import Fastify, {
 } from 'fastify';
 import { serializerCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
+import type { ContainmentLevel } from '../jobs/job.ts';
 import type { JobService } from '../jobs/job-service.ts';
 import type { Clock } from '../jobs/ports.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { useAnthropicHeaders } from './anthropic/errors.ts';
 import { useBearerAuth, type VerifyToken } from './auth.ts';
+import { createBrokenRequests } from './broken-requests.ts';
 import type { PlainTiming } from './calls/plain-answer.ts';
 import type { StreamTiming } from './calls/stream-answer.ts';
-import { answerBrokenRequest, createErrorHandler } from './error-answers.ts';
+import { createErrorHandler } from './error-answers.ts';
 import { InvalidRequestError, invalidFields } from './errors.ts';
 import { useJsonBodies } from './json-body.ts';
 import { useNotFound } from './not-found.ts';
 import { useProcessingTime } from './openai/processing-time.ts';
+import { useRequestFraming } from './request-framing.ts';
 import { requestId } from './request-id.ts';
 import { docsRoutes, useOpenApi } from './routes/docs.ts';
 import { executeRoutes } from './routes/execute.ts';
@@ -36,8 +39,22 @@ export interface AppDeps {
   readonly log: FastifyBaseLogger;
   readonly clock: Clock;
   readonly version: string;
+  /** How the processes of a job are held together here. */
+  readonly containment: ContainmentLevel;
   readonly maxPromptBytes: number;
   readonly openai: OpenAiSettings;
+  /** How slow a client may be. */
+  readonly timeouts?: ServerTimeouts;
+}
+
+/** All in ms. */
+export interface ServerTimeouts {
+  /** From the first byte, or from connecting, to the end of the headers. */
+  readonly headersMs: number;
+  /** From the first byte to the end of the body. */
+  readonly requestMs: number;
+  /** How often the two are looked at. */
+  readonly checkMs: number;
 }
 
 /** How /v1 runs. */
@@ -58,9 +75,7 @@ export type App = FastifyInstance;
 export type TypedApp = ReturnType<typeof typed>;
 
 // Against slow clients: with these all six of the known ways to hold a socket end within 16 s (Node's defaults: minutes).
-const headersTimeoutMs = 8_000;
-const requestTimeoutMs = 15_000;
-const connectionsCheckingIntervalMs = 2_000;
+const defaultTimeouts: ServerTimeouts = { headersMs: 8_000, requestMs: 15_000, checkMs: 2_000 };
 /** Longer than the idle timeout of common load balancers (60 s), so that it is they who close first. */
 const keepAliveTimeoutMs = 72_000;
 /** A JSON string takes up to six bytes for one of the prompt (`\u0001`); the rest is room for the other fields. */
@@ -72,6 +87,8 @@ const maxParamLength = 16 * 1024;
 /** The HTTP server with all its routes; it does not listen yet. */
 export async function createApp(deps: AppDeps): Promise<App> {
   const answerError = createErrorHandler(deps.metrics);
+  const brokenRequests = createBrokenRequests();
+  const { headersMs, requestMs, checkMs } = deps.timeouts ?? defaultTimeouts;
   const app = Fastify({
     loggerInstance: deps.log,
     logController: new LogController({ disableRequestLogging: true }),
@@ -80,13 +97,15 @@ export async function createApp(deps: AppDeps): Promise<App> {
     // While it closes, requests on connections that are still open are answered like all others.
     return503OnClosing: false,
     bodyLimit: deps.maxPromptBytes * jsonBytesPerPromptByte + otherFieldsBytes,
-    requestTimeout: requestTimeoutMs,
+    requestTimeout: requestMs,
     keepAliveTimeout: keepAliveTimeoutMs,
-    http: { headersTimeout: headersTimeoutMs, connectionsCheckingInterval: connectionsCheckingIntervalMs },
+    // A request without a Host header is refused here, in the shape of all other answers.
+    http: { headersTimeout: headersMs, connectionsCheckingInterval: checkMs, requireHostHeader: false },
     routerOptions: { maxParamLength },
-    clientErrorHandler: answerBrokenRequest,
+    clientErrorHandler: brokenRequests.answer,
     frameworkErrors: (error, request, reply) => answerError(error, request, reply),
   });
+  brokenRequests.watch(app.server);
   app.setValidatorCompiler(({ schema }) => validatorOf(schema));
   app.setSerializerCompiler(serializerCompiler);
   app.setErrorHandler(answerError);
@@ -100,6 +119,7 @@ export async function createApp(deps: AppDeps): Promise<App> {
     logResponse(request, reply);
     done();
   });
+  useRequestFraming(app);
   useProcessingTime(app);
   useNotFound(app);
   useJsonBodies(app);

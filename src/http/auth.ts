@@ -1,6 +1,8 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import bearerAuth from '@fastify/bearer-auth';
 import type { FastifyInstance } from 'fastify';
+import { ProblemError, unauthenticated } from './errors.ts';
+import { countHeader } from './request-framing.ts';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -43,6 +45,8 @@ export async function useBearerAuth(app: FastifyInstance, verify: VerifyToken): 
   if (verifyBearerAuth === undefined) throw new Error('the bearer plugin did not decorate the server');
   app.addHook('onRequest', (request, reply, done) => {
     if (request.is404 || request.routeOptions.config.public === true) done();
+    // Of two tokens, a proxy on the way may have looked at the other one.
+    else if (countHeader(request, 'authorization') > 1) done(new ProblemError(unauthenticated));
     else verifyBearerAuth(request, reply, done);
   });
 }

@@ -1,7 +1,4 @@
-/**
- * The API as a page for people, made from the OpenAPI document: no script, no request to anywhere. Swagger UI was left out: it
- * is 11 MB of scripts, and calls home from some of its versions.
- */
+/** The API as a page for people, made from the OpenAPI document: no script, no request to anywhere (docs/adr/0005). */
 
 type Node = Readonly<Record<string, unknown>>;
 

@@ -1,16 +1,15 @@
-import type { Socket } from 'node:net';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { anthropicErrorBody, isAnthropicPath } from './anthropic/errors.ts';
-import { type Problem, problemBody, problemOf, statusOf } from './errors.ts';
+import { problemBody, problemOf, statusOf } from './errors.ts';
 import { isOpenAiPath, OpenAiError, openAiError } from './openai/errors.ts';
-import { newRequestId } from './request-id.ts';
 
 type ErrorHandler = (error: unknown, request: FastifyRequest, reply: FastifyReply) => void;
 
 /** Answers whatever a route or a hook threw, in the body of its path: RFC 9457, or the envelope of OpenAI or Anthropic under /v1. */
 export function createErrorHandler(metrics: Metrics): ErrorHandler {
   return (error, request, reply) => {
+    if (isHangUp(error, reply)) return void reply.hijack();
     reply.header('x-request-id', request.id);
     if (error instanceof OpenAiError) {
       metrics.refused(String(error.status));
@@ -29,6 +28,11 @@ export function createErrorHandler(metrics: Metrics): ErrorHandler {
   };
 }
 
+/** True for what a wait throws when its caller has gone: there is nobody to tell, and nothing failed. */
+function isHangUp(error: unknown, reply: FastifyReply): boolean {
+  return reply.raw.destroyed && error instanceof DOMException && error.name === 'AbortError';
+}
+
 /** Under /v1 the path says whose words a client reads. */
 function sendOpenAi(error: OpenAiError, request: FastifyRequest, reply: FastifyReply): void {
   void reply
@@ -37,24 +41,4 @@ function sendOpenAi(error: OpenAiError, request: FastifyRequest, reply: FastifyR
     .header('content-type', 'application/json; charset=utf-8')
     .serializer(JSON.stringify)
     .send(isAnthropicPath(request.url) ? anthropicErrorBody(error, request.id) : error.body);
-}
-
-/** What is not HTTP gets an answer by hand, in the shape of all others, and the connection is closed. */
-export function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void {
-  if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
-  const problem = brokenRequestProblem(error.code);
-  const id = newRequestId();
-  const body = JSON.stringify(problemBody(problem, id));
-  const status = statusOf[problem.code];
-  socket.end(
-    `HTTP/1.1 ${status} Error\r\ncontent-type: application/problem+json\r\nx-request-id: ${id}\r\n` +
-      `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
-  );
-}
-
-function brokenRequestProblem(code: string | undefined): Problem {
-  if (code === 'HPE_HEADER_OVERFLOW') return { code: 'headers_too_large', detail: 'The request headers are too large' };
-  if (code === 'ERR_HTTP_REQUEST_TIMEOUT')
-    return { code: 'request_timeout', detail: 'The request took too long to arrive' };
-  return { code: 'invalid_request', detail: 'The request is not valid HTTP' };
 }

@@ -90,9 +90,13 @@ export function problemBody(problem: Problem, requestId: string): Record<string,
   };
 }
 
-/** The wrong places that a zod schema found, in the words of this API. */
+/** The wrong places that a zod schema found, in the words of this API; of each place the first thing that is wrong. */
 export function invalidFields(issues: readonly z.core.$ZodIssue[]): readonly InvalidField[] {
-  return issues.flatMap(fieldsOf).slice(0, maxErrors);
+  const fields = new Map<string, InvalidField>();
+  for (const field of issues.flatMap(fieldsOf)) {
+    if (fields.size < maxErrors && !fields.has(field.path)) fields.set(field.path, field);
+  }
+  return [...fields.values()];
 }
 
 function fieldsOf(issue: z.core.$ZodIssue): readonly InvalidField[] {
@@ -134,7 +138,7 @@ function frameworkProblem(error: unknown): Problem | undefined {
   }
 }
 
-const unauthenticated: Problem = {
+export const unauthenticated: Problem = {
   code: 'unauthenticated',
   detail: 'A valid bearer token is required',
   headers: { 'www-authenticate': 'Bearer' },

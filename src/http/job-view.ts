@@ -1,5 +1,6 @@
 import type { z } from 'zod';
-import { emptyReport, type JobRecord } from '../jobs/job.ts';
+import { emptyReport, type JobContainment, type JobRecord } from '../jobs/job.ts';
+import { showExact } from './exact-json.ts';
 import type { JobItemSchema, JobSchema } from './schemas.ts';
 
 /** A job as `GET /jobs/:id` shows it. */
@@ -19,7 +20,7 @@ export function jobItem(job: JobRecord): z.output<typeof JobItemSchema> {
     agent: spec.agent,
     model: spec.model,
     provider: spec.provider,
-    metadata: spec.metadata,
+    metadata: spec.metadata && showExact(spec.metadata),
     created_at: time(job.createdAt),
     started_at: job.startedAt === null ? null : time(job.startedAt),
     finished_at: job.finishedAt === null ? null : time(job.finishedAt),
@@ -32,7 +33,14 @@ export function jobItem(job: JobRecord): z.output<typeof JobItemSchema> {
     num_turns: report.numTurns,
     session_id: report.sessionId,
     changes: null,
+    containment: containmentView(report.containment),
   };
+}
+
+function containmentView(containment: JobContainment | null) {
+  if (containment === null) return null;
+  const { level, killed, survivors, peakRssBytes, cpuSeconds } = containment;
+  return { level, killed, survivors, peak_rss_bytes: peakRssBytes, cpu_seconds: cpuSeconds };
 }
 
 function time(epochMs: number): string {

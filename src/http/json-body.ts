@@ -1,33 +1,61 @@
 import { isUtf8 } from 'node:buffer';
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { ProblemError } from './errors.ts';
+import { hasBody } from './request-framing.ts';
 
 /** Deepest nesting of a request body: metadata may be 32 deep, and a tool's JSON schema is deeper than that only to do harm. */
 const maxDepth = 64;
 
+/** JSON is UTF-8 (RFC 8259); ASCII is a part of it. In another charset the same bytes would be another prompt. */
+const charsets = ['utf-8', 'utf8', 'us-ascii'];
+
+const texts = new WeakMap<FastifyRequest, string>();
+
 /** Reads JSON bodies: UTF-8 or nothing (a replaced byte would change a prompt), and refused by depth before they are parsed. */
 export function useJsonBodies(app: FastifyInstance): void {
   app.removeAllContentTypeParsers();
+  app.addHook('onRequest', (request, _reply, done) => {
+    // Some clients send a type with every POST: where nothing is taken and nothing came, it means nothing.
+    if (request.routeOptions.schema?.body === undefined && !hasBody(request)) delete request.headers['content-type'];
+    done();
+  });
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {
     try {
-      const encoding = request.headers['content-encoding'];
-      if (encoding !== undefined && encoding !== 'identity') {
-        throw new ProblemError({ code: 'unsupported_media_type', detail: 'Compressed bodies are not accepted' });
-      }
+      const refusal = encodingRefusal(request.headers);
+      if (refusal !== undefined) throw new ProblemError({ code: 'unsupported_media_type', detail: refusal });
       // An empty body is an absent one: clients send the header with every POST.
-      done(null, body.length === 0 ? undefined : parseJson(asBuffer(body)));
+      if (body.length === 0) return done(null, undefined);
+      const text = textOf(asBuffer(body));
+      texts.set(request, text);
+      done(null, parseJson(text));
     } catch (error) {
       done(error instanceof Error ? error : new Error('body could not be read', { cause: error }), undefined);
     }
   });
 }
 
-function parseJson(body: Buffer): unknown {
+/** The JSON of a request whose body was read; it lives as long as the request. */
+export function jsonTextOf(request: FastifyRequest): string {
+  return texts.get(request) ?? '';
+}
+
+function encodingRefusal(headers: FastifyRequest['headers']): string | undefined {
+  const encoding = headers['content-encoding'];
+  if (encoding !== undefined && encoding.toLowerCase() !== 'identity') return 'Compressed bodies are not accepted';
+  const charset = /;\s*charset\s*=\s*"?([^";\s]*)/i.exec(headers['content-type'] ?? '')?.[1]?.toLowerCase();
+  return charset === undefined || charsets.includes(charset) ? undefined : 'The charset must be utf-8';
+}
+
+function textOf(body: Buffer): string {
   if (!isUtf8(body)) throw malformed('The request body is not UTF-8');
   if (nesting(body) > maxDepth) throw malformed(`The request body is nested more than ${maxDepth} deep`);
+  // A byte order mark is not JSON, but some clients send one.
+  return body.toString('utf8').replace(/^\uFEFF/, '');
+}
+
+function parseJson(text: string): unknown {
   try {
-    // A byte order mark is not JSON, but some clients send one.
-    return JSON.parse(body.toString('utf8').replace(/^\uFEFF/, ''));
+    return JSON.parse(text);
   } catch (error) {
     if (error instanceof SyntaxError) throw malformed('The request body is not valid JSON');
     throw error;

@@ -1,4 +1,4 @@
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { ProblemError } from './errors.ts';
 import { isOpenAiPath } from './openai/errors.ts';
 
@@ -15,7 +15,7 @@ export function useNotFound(app: FastifyInstance): void {
     for (const name of [method].flat()) known.methods.add(name);
     routes.set(url, known);
   });
-  app.setNotFoundHandler((request) => {
+  const refuse = (request: FastifyRequest): never => {
     const path = request.url.split('?', 1)[0] ?? '';
     const allowed = [...routes.values()].flatMap(({ pattern, methods }) => (pattern.test(path) ? [...methods] : []));
     if (allowed.length > 0) {
@@ -27,7 +27,12 @@ export function useNotFound(app: FastifyInstance): void {
       });
     }
     throw new ProblemError({ code: 'not_found', detail: isOpenAiPath(path) ? 'No such route' : unknownPath });
+  };
+  // Before its body is looked at: there is no route that could say what it should be.
+  app.addHook('onRequest', async (request) => {
+    if (request.is404) refuse(request);
   });
+  app.setNotFoundHandler(refuse);
 }
 
 /** OpenAI clients whose base URL lacks /v1 land here, and read this. */

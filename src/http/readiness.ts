@@ -29,7 +29,7 @@ function keep({ what, check, maxAgeMs }: ReadinessCheck, clock: Clock): () => Pr
 
   async function look(): Promise<void> {
     try {
-      last = { reason: await check(), at: clock.now() };
+      last = { reason: await Promise.try(check), at: clock.now() };
     } catch {
       // The check's own adapter has logged why; a prober may read no more than this.
       last = { reason: `${what} failed: see the log`, at: clock.now() };

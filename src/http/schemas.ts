@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { type JsonObject, jobReasons, jobStatuses } from '../jobs/job.ts';
+import { containmentLevels, type JsonObject, jobReasons, jobStatuses } from '../jobs/job.ts';
 
 /** Shapes that several routes share. JSON is snake_case; the names inside the service are not. */
 
@@ -38,17 +38,27 @@ export const unavailableResponse = { 503: { description: 'Shutting down or not r
 
 /** Deepest nesting of metadata, itself included. */
 const maxMetadataDepth = 32;
-const maxMetadataBytes = 16 * 1024;
+export const maxMetadataBytes = 16 * 1024;
+export const metadataTooLong = 'longer than 16 KiB as JSON';
 
 /** Any JSON object, given back as it came. Not parsed into a copy: a key like `__proto__` must survive. */
 export const MetadataSchema = z
   .custom<JsonObject>(isObject, 'expected an object or null')
   .refine((value) => depthWithin(value, maxMetadataDepth), `nested more than ${maxMetadataDepth} deep`)
-  .refine((value) => Buffer.byteLength(JSON.stringify(value)) <= maxMetadataBytes, 'longer than 16 KiB as JSON')
+  .refine((value) => Buffer.byteLength(JSON.stringify(value)) <= maxMetadataBytes, metadataTooLong)
   .meta({ type: 'object', additionalProperties: true });
 
 const timeSchema = z.string().meta({ format: 'date-time' });
 const anyObject = z.custom<JsonObject>(isObject).meta({ type: 'object', additionalProperties: true });
+
+/** What became of a job's processes; null where the level cannot know. */
+const ContainmentSchema = z.object({
+  level: z.enum(containmentLevels).describe('What held the processes together'),
+  killed: z.int().nullable().describe('How many had to be killed'),
+  survivors: z.int().nullable().describe('How many could not be ended'),
+  peak_rss_bytes: z.int().nullable().describe('Peak memory of the largest process'),
+  cpu_seconds: z.number().nullable().describe('Processor time of all processes'),
+});
 
 /** A job as lists show it. */
 export const JobItemSchema = z.object({
@@ -68,9 +78,11 @@ export const JobItemSchema = z.object({
   reason: z.enum(jobReasons).nullable(),
   usage: anyObject.nullable(),
   cost_usd: z.number().nullable(),
-  num_turns: z.int().nullable(),
+  // As the agent says it: an odd figure must not make the job unreadable.
+  num_turns: z.number().nullable(),
   session_id: z.string().nullable(),
   changes: anyObject.nullable(),
+  containment: ContainmentSchema.nullable().describe('Null until an agent has run'),
 });
 
 /** A job, whole. */

@@ -44,6 +44,7 @@ export function createDispatcher({ store, queue, clock, log, run }: DispatcherDe
       .catch((error: unknown) => {
         log.error({ err: error }, 'could not claim a job; trying again');
         clearTimeout(retry);
+        if (state === 'stopped') return;
         retry = setTimeout(() => {
           retry = undefined;
           notify();

@@ -9,7 +9,7 @@ import type { RunningJobs } from './running-jobs.ts';
 interface FollowDeps {
   readonly get: JobService['get'];
   readonly signals: JobSignals;
-  readonly running: Pick<RunningJobs, 'agentStarted'>;
+  readonly running: Pick<RunningJobs, 'agentStarted' | 'has'>;
   readonly runner: AgentRunner;
 }
 
@@ -23,6 +23,10 @@ export async function* followJob(deps: FollowDeps, id: string, signal: AbortSign
   if (job.status === 'queued') {
     job = await reach((now) => now.status !== 'queued');
     if (job.status === 'running') yield { type: 'status', job };
+  }
+  if (job.status === 'running' && !deps.running.has(job.id)) {
+    // Its claim is on its way, or it has just ended: asked for now, its agent's events would be none.
+    job = await reach((now) => isFinal(now.status) || deps.running.has(now.id));
   }
   if (job.status === 'running') {
     await unlessAborted(deps.running.agentStarted(job.id), signal);

@@ -1,12 +1,12 @@
 import { JobNotFoundError } from './errors.ts';
 import { isFinal, isFinished, type JobRecord } from './job.ts';
 import { isJobId } from './job-id.ts';
-import type { JobService, JobServiceDeps } from './job-service.ts';
+import type { JobService, JobServiceParts } from './job-service.ts';
 import { type JobSignals, waitForJob } from './job-signals.ts';
-import { endedOutcome } from './run-job.ts';
+import { withdrawnOutcome } from './run-job.ts';
 import type { RunningJobs } from './running-jobs.ts';
 
-interface JobAccessDeps extends JobServiceDeps {
+interface JobAccessDeps extends JobServiceParts {
   readonly signals: JobSignals;
   readonly running: RunningJobs;
 }
@@ -42,13 +42,13 @@ export function createJobAccess(deps: JobAccessDeps): Pick<JobService, 'get' | '
     },
     async cancel(id, reason) {
       const cancellation = isJobId(id)
-        ? await store.jobs.cancelQueued(id, endedOutcome(reason), clock.now())
+        ? await store.jobs.cancelQueued(id, withdrawnOutcome(reason), clock.now())
         : undefined;
       const job = found(cancellation?.job);
       if (job.status === 'running') running.end(job.id, reason);
       if (cancellation?.changed !== true) return { job, changed: job.status === 'running' };
       signals.tell(job);
-      if (isFinished(job)) deps.onFinished?.(job);
+      if (isFinished(job)) deps.onFinished(job);
       return { job, changed: true };
     },
   };

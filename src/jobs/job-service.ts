@@ -27,7 +27,7 @@ export interface JobServiceDeps {
   readonly runner: AgentRunner;
   readonly clock: Clock;
   readonly log: Log;
-  /** Told of each final job, for metrics. */
+  /** Told once of each job that ends while this process runs, for metrics. What it throws is logged. */
   readonly onFinished?: (job: FinishedJob) => void;
   readonly capacity: number;
   /** Queued and running jobs together. */
@@ -35,6 +35,9 @@ export interface JobServiceDeps {
   /** How long a final job is kept. */
   readonly ttlMs: number;
 }
+
+/** What the parts of the service are made of. */
+export type JobServiceParts = JobServiceDeps & Required<Pick<JobServiceDeps, 'onFinished'>>;
 
 export interface JobStats {
   readonly active: number;
@@ -79,9 +82,10 @@ export interface JobServiceControl extends JobService {
 export function createJobService(deps: JobServiceDeps): JobServiceControl {
   const { store, queue, clock, log, runner } = deps;
   const signals = createJobSignals();
-  const running = createRunningJobs({ ...deps, signals });
+  const parts: JobServiceParts = { ...deps, onFinished: guarded(deps) };
+  const running = createRunningJobs({ ...parts, signals });
   const dispatcher = createDispatcher({ store, queue, clock, log, run: running.run });
-  const access = createJobAccess({ ...deps, signals, running });
+  const access = createJobAccess({ ...parts, signals, running });
   const { isDraining, ...lifecycle } = createLifecycle({
     ...deps,
     signals,
@@ -106,5 +110,16 @@ export function createJobService(deps: JobServiceDeps): JobServiceControl {
       const counts = store.membership.counts();
       return { active: counts.running, queued: counts.queued, capacity: deps.capacity, draining: isDraining() };
     },
+  };
+}
+
+/** Counting must not keep a job from its end, nor its caller from the answer. */
+function guarded({ onFinished, log }: JobServiceDeps): (job: FinishedJob) => void {
+  return (job) => {
+    try {
+      onFinished?.(job);
+    } catch (error) {
+      log.error({ err: error, job_id: job.id }, 'the end of a job could not be counted');
+    }
   };
 }

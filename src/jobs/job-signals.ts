@@ -55,6 +55,8 @@ export interface Wait {
 /** Resolves with the job once `until` holds, or with its state then when the time is over; rejects when the signal aborts. */
 export async function waitForJob(signals: JobSignals, wait: Wait, signal: AbortSignal | null): Promise<JobRecord> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
+  // A caller may leave during the first read, when nobody looks at the promise yet: unhandled, that would end the process.
+  promise.catch(() => undefined);
   let last: JobRecord | undefined;
   const done = [
     signals.on(wait.id, (job) => {

@@ -26,6 +26,7 @@ export const jobReasons = [
   'budget',
   'max_turns',
   'timeout',
+  'idle',
   'cancelled',
   'client_gone',
   'output_limit',
@@ -68,12 +69,31 @@ export interface JobSpec {
   readonly maxBudgetUsd: number;
   /** Counts the agent's run only: not the queue, not the clone. */
   readonly timeoutMs: number;
+  /** How long the agent may print nothing. 0: as long as it likes; null or absent: what the service is set to. */
+  readonly idleTimeoutMs?: number | null;
   readonly metadata: JsonObject | null;
   /** JSON Schema of an object: the answer is JSON that fits it. Absent: the answer is text. */
   readonly outputSchema?: JsonObject;
   readonly attachments?: readonly Attachment[];
   /** What the door that it came through has to know to tell of it later, and that it does tell: its answer is kept. */
   readonly door?: JsonObject;
+}
+
+/** How surely a job's processes are held together: only their process group, or every descendant. */
+export const containmentLevels = ['group', 'supervisor'] as const;
+export type ContainmentLevel = (typeof containmentLevels)[number];
+
+/** What became of a job's processes. Null where the level cannot know. */
+export interface JobContainment {
+  readonly level: ContainmentLevel;
+  /** How many had to be killed. */
+  readonly killed: number | null;
+  /** How many could not be ended. */
+  readonly survivors: number | null;
+  /** Of the largest of the processes. */
+  readonly peakRssBytes: number | null;
+  /** Of all processes together. */
+  readonly cpuSeconds: number | null;
 }
 
 /** What an agent left behind. Every field is null where the agent did not say. */
@@ -95,6 +115,7 @@ export interface AgentReport {
   readonly resolvedModel: string | null;
   /** The HTTP status with which the model's API refused, if that is what ended the run. */
   readonly apiStatus: number | null;
+  readonly containment: JobContainment | null;
 }
 
 /** How a job ended. `error` is a sentence for a person, null when it completed. */
@@ -138,6 +159,7 @@ export const emptyReport: AgentReport = {
   sessionId: null,
   resolvedModel: null,
   apiStatus: null,
+  containment: null,
 };
 
 /** True where the answer is JSON that fits a schema. */

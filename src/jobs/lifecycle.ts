@@ -21,10 +21,11 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
   let stopRetention: (() => Promise<void>) | undefined;
 
   async function drain(drainMs: number): Promise<void> {
+    // First of all: a store that hangs must not keep agents running past their time.
+    const timer = setTimeout(() => running.endAll('shutdown'), drainMs);
     await dispatcher.stop();
     await cancelQueuedChats(deps);
     signals.settle();
-    const timer = setTimeout(() => running.endAll('shutdown'), drainMs);
     await queue.idle();
     clearTimeout(timer);
     await stopRetention?.();
@@ -37,8 +38,9 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
       if (changed.length > 0) log.warn({ jobs: changed.length }, 'jobs of an earlier process were ended');
     },
     async begin() {
-      await deps.workspaces.sweep();
+      // First the agents that outlived their service: they may still be writing in their workspaces.
       await runner.sweep(async (id) => (await store.jobs.get(id)) !== undefined);
+      await deps.workspaces.sweep();
       if (draining !== undefined) return;
       stopRetention = startRetention({ store: store.jobs, runner, clock, log, ttlMs: deps.ttlMs });
       dispatcher.begin();

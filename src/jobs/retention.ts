@@ -38,10 +38,17 @@ export function startRetention(deps: RetentionDeps): () => Promise<void> {
   };
 }
 
-async function evictExpired({ store, runner, clock, ttlMs }: RetentionDeps, isStopped: () => boolean): Promise<void> {
+async function evictExpired(
+  { store, runner, clock, log, ttlMs }: RetentionDeps,
+  isStopped: () => boolean,
+): Promise<void> {
   for (let full = true; full && !isStopped(); ) {
     const ids = await store.evict(clock.now() - ttlMs, batch);
-    for (const id of ids) await runner.forget(id);
+    for (const id of ids) {
+      await runner.forget(id).catch((error: unknown) => {
+        log.warn({ err: error, job_id: id }, 'a log could not be removed; the next start does it');
+      });
+    }
     full = ids.length === batch;
   }
 }

@@ -33,7 +33,13 @@ export async function runJob(claim: Claim, deps: RunJobDeps, signal: AbortSignal
   }
 }
 
-/** The outcome of a job that was ended from outside before an agent ran. */
+/** The outcome of a job that was ended while it was queued: whatever the reason, it never began. */
+export function withdrawnOutcome(reason: EndReason): JobOutcome {
+  if (reason !== 'shutdown') return endedOutcome(reason);
+  return outcomeWithoutAgent('cancelled', reason, 'The service was stopped before the job began');
+}
+
+/** The outcome of a running job that was ended from outside before it had one of its own. */
 export function endedOutcome(reason: EndReason): JobOutcome {
   switch (reason) {
     case 'cancelled':

@@ -1,5 +1,5 @@
-import { isFinished, type JobId, type JobOutcome, type JobRecord } from './job.ts';
-import type { JobServiceDeps } from './job-service.ts';
+import { type FinishedJob, isFinished, type JobId, type JobOutcome } from './job.ts';
+import type { JobServiceParts } from './job-service.ts';
 import type { JobSignals } from './job-signals.ts';
 import type { Claim, EndReason } from './ports.ts';
 import { runJob } from './run-job.ts';
@@ -20,11 +20,13 @@ export interface RunningJobs {
   /** Ends a job's run; the first reason wins. A job whose claim is still on its way is ended when it arrives. */
   end(id: JobId, reason: EndReason): void;
   endAll(reason: EndReason): void;
+  /** False also while a job's claim is on its way from the store, which shows it as running already. */
+  has(id: JobId): boolean;
   /** Resolves when the agent has started or will not start. */
   agentStarted(id: JobId): Promise<void>;
 }
 
-type Deps = JobServiceDeps & { readonly signals: JobSignals };
+type Deps = JobServiceParts & { readonly signals: JobSignals };
 
 export function createRunningJobs(deps: Deps): RunningJobs {
   const running = new Map<JobId, RunningJob>();
@@ -35,7 +37,7 @@ export function createRunningJobs(deps: Deps): RunningJobs {
   function end(id: JobId, reason: EndReason): void {
     const job = running.get(id);
     if (job === undefined) {
-      early.set(id, reason);
+      if (!early.has(id)) early.set(id, reason);
       const oldest = early.keys().next();
       // More than there are places can only be ends of jobs that have just finished.
       if (early.size > deps.capacity && oldest.done !== true) early.delete(oldest.value);
@@ -66,6 +68,7 @@ export function createRunningJobs(deps: Deps): RunningJobs {
       endingAll = reason;
       for (const id of running.keys()) end(id, reason);
     },
+    has: (id) => running.has(id),
     agentStarted: (id) => running.get(id)?.agentStarted.promise ?? Promise.resolve(),
   };
 }
@@ -79,15 +82,20 @@ async function record(
   const fields = { job_id: claim.job.id, status: outcome.status, reason: outcome.reason };
   for (let delayMs = firstRetryMs; ; delayMs = Math.min(maxRetryMs, delayMs * 2)) {
     try {
-      const job: JobRecord | undefined = await store.jobs.finish(claim, outcome, clock.now());
-      if (job === undefined) return log.warn(fields, 'outcome refused: the job no longer belongs to this process');
-      log.info({ ...fields, ms: (job.finishedAt ?? 0) - (job.startedAt ?? 0) }, 'job ended');
+      const finished = await store.jobs.finish(claim, outcome, clock.now());
+      // Refused: a try that seemed to fail did write it, or the job no longer belongs to this process. Its row tells.
+      const job = finished ?? (await store.jobs.get(claim.job.id));
+      if (job === undefined || !isFinished(job)) return log.warn(fields, 'outcome refused: the job has another owner');
+      log.info({ ...fields, status: job.status, reason: job.outcome.reason, ms: durationOf(job) }, 'job ended');
       signals.tell(job);
-      if (isFinished(job)) onFinished?.(job);
-      return;
+      return onFinished(job);
     } catch (error) {
       log.error({ ...fields, err: error }, 'outcome could not be stored; trying again');
       await new Promise((resolve) => setTimeout(resolve, delayMs));
     }
   }
+}
+
+function durationOf({ startedAt, finishedAt }: FinishedJob): number {
+  return (finishedAt ?? 0) - (startedAt ?? 0);
 }

@@ -73,13 +73,18 @@ export function createMetrics({ version, stats }: MetricsDeps): Metrics {
     finished(job) {
       const { status, outcome, spec, createdAt, startedAt, finishedAt } = job;
       finished.inc({ status, reason: outcome.reason, provider: spec.provider });
-      if (outcome.report.costUsd !== null) cost.inc({ provider: spec.provider }, outcome.report.costUsd);
+      cost.inc({ provider: spec.provider }, amountOf(outcome.report.costUsd));
       if (startedAt === null || finishedAt === null) return;
       wait.observe(Math.max(0, startedAt - createdAt) / 1000);
       run.observe(Math.max(0, finishedAt - startedAt) / 1000);
     },
     render: async () => ({ contentType: registry.contentType, text: await registry.metrics() }),
   };
+}
+
+/** An agent printed it: what is no amount would break the counter. */
+function amountOf(costUsd: number | null): number {
+  return costUsd !== null && Number.isFinite(costUsd) && costUsd > 0 ? costUsd : 0;
 }
 
 /** Gauges that are read when they are asked for. */

@@ -21,6 +21,8 @@ const paths = {
   systemPrompt: '/runs/job_1/system-prompt',
   stdout: '/runs/job_1/stdout.log',
   stderr: '/runs/job_1/stderr.log',
+  record: '/runs/job_1/supervisor.json',
+  exit: '/runs/job_1/exit.json',
   config: '/runs/job_1/config',
   tmp: '/runs/job_1/tmp',
 };

@@ -1,4 +1,11 @@
-import { emptyReport, isFinal, type JobId, type JobOutcome, type JobRecord } from '../../src/jobs/job.ts';
+import {
+  emptyReport,
+  isFinal,
+  type JobId,
+  type JobOutcome,
+  type JobRecord,
+  outcomeWithoutAgent,
+} from '../../src/jobs/job.ts';
 import type {
   AgentEvent,
   AgentRun,
@@ -64,7 +71,7 @@ export function createFakeStore(): Store {
       const row = rows.get(id);
       if (row === undefined) return undefined;
       if (row.status !== 'queued') return { job: shown(row), changed: false };
-      return { job: put({ ...row, status: 'cancelled', outcome, finishedAt }), changed: true };
+      return { job: put({ ...row, status: outcome.status, outcome, finishedAt }), changed: true };
     },
     async get(id) {
       const row = rows.get(id);
@@ -92,7 +99,16 @@ export function createFakeStore(): Store {
   return {
     jobs,
     membership: {
-      recover: async () => [],
+      async recover(now) {
+        const lost = all().filter((job) => job.status === 'running');
+        const gone = queued().filter((job) => job.spec.kind === 'chat');
+        const end = (job: JobRecord, outcome: JobOutcome): void => {
+          put({ ...job, status: outcome.status, outcome, finishedAt: now });
+        };
+        for (const job of lost) end(job, outcomeWithoutAgent('lost', 'lost', 'The service stopped'));
+        for (const job of gone) end(job, outcomeWithoutAgent('cancelled', 'client_gone', 'The service was restarted'));
+        return [...lost, ...gone].map((job) => job.id);
+      },
       counts: () => ({ queued: queued().length, running: unfinished().length - queued().length }),
     },
     ready: async () => {},
@@ -100,14 +116,32 @@ export function createFakeStore(): Store {
   };
 }
 
+export interface FakeWorkspaces extends WorkspaceManager {
+  /** The jobs whose workspaces were made, in order. */
+  readonly made: readonly JobId[];
+  /** The jobs whose workspaces were disposed of, in order; a job is named as often as that happened. */
+  readonly disposed: readonly JobId[];
+}
+
 /** Workspaces that are nothing but a name. `create` may be replaced, to fail or to wait. */
 export function createFakeWorkspaces(
-  create: (signal: AbortSignal) => Promise<void> = async () => {},
-): WorkspaceManager {
+  create: (signal: AbortSignal, id: JobId) => Promise<void> = async () => {},
+): FakeWorkspaces {
+  const made: JobId[] = [];
+  const disposed: JobId[] = [];
   return {
+    made,
+    disposed,
     async create(id, signal) {
-      await create(signal);
-      return { path: `/workspaces/${id}`, baseCommit: null, async [Symbol.asyncDispose]() {} };
+      await create(signal, id);
+      made.push(id);
+      return {
+        path: `/workspaces/${id}`,
+        baseCommit: null,
+        async [Symbol.asyncDispose]() {
+          disposed.push(id);
+        },
+      };
     },
     sweep: async () => {},
     check: async () => null,

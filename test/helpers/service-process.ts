@@ -10,19 +10,33 @@ import { waitFor } from './wait.ts';
 const root = join(import.meta.dirname, '..', '..');
 export const token = 'test-token-0123456789abcdef';
 /** The fake claude CLI: a real program, steered by the prompt. */
-export const fakeClaude = join(root, 'test', 'fixtures', 'agents', 'fake-claude.mjs');
+const fakeClaude = join(root, 'test', 'fixtures', 'agents', 'fake-claude.mjs');
 const startMs = 20_000;
 const exitMs = 30_000;
+/** At the end of a test: the service ends its agents within its grace, then it is killed. */
+const lastExitMs = 5_000;
+
+/** Undefined takes a variable of `baseEnvironment` away. */
+type Environment = Readonly<Record<string, string | undefined>>;
 
 export interface ServiceOptions {
-  readonly env?: Readonly<Record<string, string>>;
+  readonly env?: Environment;
   /** Kept from an earlier process: what a restart finds. */
   readonly dataDir?: string;
   /** Do not wait until it is ready: it is not going to be. */
   readonly unready?: boolean;
+  /** What starts it; the default is what `npm start` runs. */
+  readonly command?: readonly [string, ...string[]];
 }
 
-/** The service as a process of its own, with an environment of its own. It is ended with the test. */
+export interface ProcessEnd {
+  /** -1 where a signal ended it. */
+  readonly code: number;
+  /** All that it printed. */
+  readonly output: string;
+}
+
+/** The service as a process of its own, with an environment of its own. It is ended with the test, and its agents with it. */
 export interface ServiceProcess {
   readonly url: string;
   readonly pid: number;
@@ -30,6 +44,10 @@ export interface ServiceProcess {
   /** All it printed so far. */
   output(): string;
   fetch(path: string, init?: RequestInit): Promise<Response>;
+  /** Sends JSON. */
+  post(path: string, body: unknown, signal?: AbortSignal): Promise<Response>;
+  /** The JSON object that the path answers with. */
+  read(path: string): Promise<Record<string, unknown>>;
   /** Submits a job; answers its id. */
   submit(body: Readonly<Record<string, unknown>>): Promise<string>;
   /** The job once it is final. */
@@ -39,48 +57,66 @@ export interface ServiceProcess {
   exited(): Promise<number>;
 }
 
-export async function startServiceProcess({ env, dataDir, unready }: ServiceOptions = {}): Promise<ServiceProcess> {
+export async function startServiceProcess(options: ServiceOptions = {}): Promise<ServiceProcess> {
+  const { child, output, dir } = await spawnService(options);
+  const url = await waitFor(
+    () => urlIn(output()) ?? failIfExited(child, output()),
+    (found) => found !== undefined,
+    { timeoutMs: startMs, what: 'the service to listen' },
+  );
+  if (url === undefined) throw new Error('no URL');
+  if (options.unready !== true) {
+    // Asked before, the probe would keep its answer for a second.
+    await waitFor(
+      () => output().includes('"msg":"ready"') || failIfExited(child, output()),
+      (ready) => ready === true,
+      { timeoutMs: startMs, what: 'the service to say that it is ready' },
+    );
+    await waitFor(
+      async () => await (await fetch(`${url}/readyz`)).text(),
+      (text) => text === '{"status":"ok"}',
+      { timeoutMs: startMs, what: 'the service to be ready' },
+    );
+  }
+  return createHandle({ child, url, dir, output });
+}
+
+/** Starts a service that is not going to serve. */
+export async function runServiceToItsEnd(options: ServiceOptions = {}): Promise<ProcessEnd> {
+  const { child, output } = await spawnService(options);
+  return { code: await codeOf(child, output), output: output() };
+}
+
+async function spawnService({ env, dataDir, command }: ServiceOptions) {
   const dir = dataDir ?? join(await temporaryDirectory(), 'data');
-  const child = spawn(process.execPath, [join(root, 'src', 'main.ts')], {
+  const [file, ...args] = command ?? [process.execPath, join(root, 'src', 'main.ts')];
+  const child = spawn(file, args, {
     cwd: root,
     env: { ...baseEnvironment(dir), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
-  let output = '';
+  let text = '';
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding('utf8');
-    stream.on('data', (chunk: string) => (output += chunk));
+    stream.on('data', (chunk: string) => (text += chunk));
   }
+  onTestFinished(() => endService(child));
+  return { child, dir, output: () => text };
+}
+
+/** Asked twice it ends its agents at once; killed outright it could not. Two signals of one kind may arrive as one. */
+async function endService(child: ChildProcess): Promise<void> {
+  if (hasExited(child)) return;
   const exit = once(child, 'exit');
-  onTestFinished(async () => {
-    child.kill('SIGKILL');
-    await exit;
-  });
-  const url = await waitFor(
-    () => urlIn(output) ?? failIfExited(child, output),
-    (found) => found !== undefined,
-    {
-      timeoutMs: startMs,
-      what: 'the service to listen',
-    },
-  );
-  if (url === undefined) throw new Error('no URL');
-  const service = createHandle({ child, url, dir, output: () => output });
-  if (unready !== true) {
-    await waitFor(
-      async () => await (await fetch(`${url}/readyz`)).text(),
-      (text) => text === '{"status":"ok"}',
-      {
-        timeoutMs: startMs,
-        what: 'the service to be ready',
-      },
-    );
-  }
-  return service;
+  child.kill('SIGTERM');
+  child.kill('SIGINT');
+  const timer = setTimeout(() => child.kill('SIGKILL'), lastExitMs);
+  await exit;
+  clearTimeout(timer);
 }
 
 /** What the service needs and nothing else: no credential of this machine, no port that somebody else has. */
-export function baseEnvironment(dataDir: string): Record<string, string> {
+function baseEnvironment(dataDir: string): Record<string, string> {
   return {
     PATH: `${join(root, 'node_modules', '.bin')}:/usr/local/bin:/usr/bin:/bin`,
     HOME: dirname(dataDir),
@@ -111,41 +147,57 @@ function createHandle({ child, url, dir, output }: HandleParts): ServiceProcess 
     const headers = { authorization: `Bearer ${token}`, ...headersOf(init) };
     return await fetch(`${url}${path}`, { ...init, headers });
   };
+  const read = async (path: string): Promise<Record<string, unknown>> => asRecord(await (await call(path)).json());
+  const post = async (path: string, body: unknown, signal?: AbortSignal): Promise<Response> =>
+    await call(path, { method: 'POST', body: JSON.stringify(body), ...(signal === undefined ? {} : { signal }) });
   return {
     url,
     pid: child.pid ?? -1,
     dataDir: dir,
     output,
     fetch: call,
+    post,
+    read,
     async submit(body) {
-      const response = await call('/execute', { method: 'POST', body: JSON.stringify(body) });
+      const response = await post('/execute', body);
       const answer = asRecord(await response.json());
       if (response.status !== 202) throw new Error(`${response.status}: ${JSON.stringify(answer)}`);
       return String(answer['job_id']);
     },
     async finished(id) {
       for (;;) {
-        const job = asRecord(await (await call(`/jobs/${id}?wait=60`)).json());
+        const job = await read(`/jobs/${id}?wait=60`);
         if (job['status'] !== 'queued' && job['status'] !== 'running') return job;
       }
     },
     signal: (name) => void child.kill(name),
-    async exited() {
-      const hasExited = (): boolean => child.exitCode !== null || child.signalCode !== null;
-      await waitFor(hasExited, Boolean, { timeoutMs: exitMs, what: 'the service to exit' });
-      return child.exitCode ?? -1;
-    },
+    exited: () => codeOf(child, output),
   };
 }
 
-function headersOf({ body, headers }: RequestInit): Record<string, string> {
-  const json = body === undefined || body === null ? {} : { 'content-type': 'application/json' };
-  return { ...json, ...Object.fromEntries(new Headers(headers)) };
+async function codeOf(child: ChildProcess, output: () => string): Promise<number> {
+  await waitFor(
+    () => hasExited(child),
+    (exited) => exited,
+    { timeoutMs: exitMs, what: 'the service to exit' },
+  ).catch((error: unknown) => {
+    throw new Error(`the service did not exit; it printed: ${output()}`, { cause: error });
+  });
+  return child.exitCode ?? -1;
+}
+
+function hasExited(child: ChildProcess): boolean {
+  return child.exitCode !== null || child.signalCode !== null;
+}
+
+function headersOf(init: RequestInit): Record<string, string> {
+  const given = Object.fromEntries(new Headers(init.headers).entries());
+  return init.body === undefined ? given : { 'content-type': 'application/json', ...given };
 }
 
 export function asRecord(value: unknown): Record<string, unknown> {
-  if (typeof value !== 'object' || value === null) throw new Error(`not an object: ${String(value)}`);
-  return { ...value };
+  if (typeof value !== 'object' || value === null) throw new Error(`no object: ${String(value)}`);
+  return Object.fromEntries(Object.entries(value));
 }
 
 function urlIn(output: string): string | undefined {
@@ -153,7 +205,7 @@ function urlIn(output: string): string | undefined {
 }
 
 function failIfExited(child: ChildProcess, output: string): undefined {
-  if (child.exitCode !== null) throw new Error(`the service ended with ${child.exitCode}: ${output}`);
+  if (hasExited(child)) throw new Error(`the service ended with ${child.exitCode}: ${output}`);
   return undefined;
 }
 

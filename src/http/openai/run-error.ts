@@ -57,6 +57,13 @@ const failureOf: Readonly<Record<JobReason, Failure>> = {
     message: 'The agent was ended at its time limit (timeout)',
     retry: false,
   },
+  idle: {
+    status: 504,
+    type: 'server_error',
+    code: 'agent_timeout',
+    message: 'The agent was ended because it printed nothing for too long (idle)',
+    retry: false,
+  },
   workspace_error: {
     status: 503,
     type: 'server_error',

@@ -29,7 +29,11 @@ export function docsRoutes(app: TypedApp): void {
       tags: ['operations'],
       response: { 200: z.looseObject({ openapi: z.string() }), ...errorResponses },
     },
-    handler: async (_request, reply) => await reply.serializer(JSON.stringify).send(app.swagger() as never),
+    handler: async (_request, reply) =>
+      await reply
+        .header('content-type', 'application/json; charset=utf-8')
+        .serializer(JSON.stringify)
+        .send(app.swagger() as never),
   });
 
   app.route({

@@ -1,10 +1,16 @@
 import { z } from 'zod';
+import type { JsonObject } from '../../jobs/job.ts';
 import type { AppDeps, TypedApp } from '../app.ts';
+import { InvalidRequestError } from '../errors.ts';
+import { exactField, keepExact } from '../exact-json.ts';
+import { jsonTextOf } from '../json-body.ts';
 import {
   admissionErrorResponses,
   bodyErrorResponses,
   errorResponses,
   MetadataSchema,
+  maxMetadataBytes,
+  metadataTooLong,
   safeNamePattern,
   unavailableResponse,
 } from '../schemas.ts';
@@ -41,7 +47,8 @@ export function executeRoutes(app: TypedApp, { jobs, metrics, maxPromptBytes }: 
         ...unavailableResponse,
       },
     },
-    handler: async ({ body }, reply) => {
+    handler: async (request, reply) => {
+      const { body } = request;
       const job = await jobs.submit(
         {
           kind: 'execute',
@@ -53,7 +60,8 @@ export function executeRoutes(app: TypedApp, { jobs, metrics, maxPromptBytes }: 
           effort: null,
           maxBudgetUsd: body.max_budget_usd,
           timeoutMs: body.timeout_seconds * 1000,
-          metadata: body.metadata,
+          metadata: body.metadata && exactMetadata(body.metadata, jsonTextOf(request)),
+          idleTimeoutMs: body.idle_timeout_seconds === null ? null : body.idle_timeout_seconds * 1000,
         },
         defaultCaller,
       );
@@ -64,6 +72,15 @@ export function executeRoutes(app: TypedApp, { jobs, metrics, maxPromptBytes }: 
         .send({ job_id: job.id, status: 'queued', queue_position: job.queuePosition });
     },
   });
+}
+
+/** The metadata as the caller wrote it, numbers too: `json` is the whole body. */
+function exactMetadata(metadata: JsonObject, json: string): JsonObject {
+  const text = exactField(json, 'metadata') ?? '';
+  if (Buffer.byteLength(text) > maxMetadataBytes) {
+    throw new InvalidRequestError([{ path: 'metadata', message: metadataTooLong, missing: false }]);
+  }
+  return keepExact(metadata, text);
 }
 
 /** Unknown fields are refused by name: a misspelt budget must not cost money. */
@@ -82,6 +99,13 @@ function executeSchema(maxPromptBytes: number) {
       .lte(maxTimeoutSeconds)
       .default(defaultTimeoutSeconds)
       .describe('Counts the run only: not the queue, not the clone'),
+    idle_timeout_seconds: z
+      .int()
+      .gte(0)
+      .lte(maxTimeoutSeconds)
+      .nullable()
+      .default(null)
+      .describe('How long the agent may print nothing; 0: as long as it likes; null: what the service is set to'),
     metadata: MetadataSchema.nullable().default(null).describe('Given back unchanged; at most 16 KiB and 32 levels'),
   });
 }

@@ -1,9 +1,10 @@
 import { z } from 'zod';
 import { jobStatuses } from '../../jobs/job.ts';
+import type { JobService } from '../../jobs/job-service.ts';
 import type { AppDeps, TypedApp } from '../app.ts';
 import { jobItem, jobView } from '../job-view.ts';
 import { errorResponses, JobItemSchema, JobSchema, notFoundResponse, unavailableResponse } from '../schemas.ts';
-import { whenClosed } from '../when-closed.ts';
+import { whenCut } from '../when-closed.ts';
 
 /** A long poll ends before any proxy on the way cuts it. */
 const maxWaitSeconds = 60;
@@ -43,6 +44,8 @@ const listQuery = z.object({
 
 /** `GET /jobs/:id`, `GET /jobs` and `POST /jobs/:id/cancel`. */
 export function jobRoutes(app: TypedApp, { jobs }: AppDeps): void {
+  listRoute(app, jobs);
+
   app.route({
     method: 'GET',
     url: '/jobs/:id',
@@ -54,30 +57,8 @@ export function jobRoutes(app: TypedApp, { jobs }: AppDeps): void {
       response: { 200: JobSchema, ...errorResponses, ...notFoundResponse, ...unavailableResponse },
     },
     handler: async ({ params: { id }, query: { wait } }, reply) => {
-      const job = wait === 0 ? await jobs.get(id) : await jobs.wait(id, wait * 1000, whenClosed(reply.raw));
+      const job = wait === 0 ? await jobs.get(id) : await jobs.wait(id, wait * 1000, whenCut(reply.raw));
       return jobView(job);
-    },
-  });
-
-  app.route({
-    method: 'GET',
-    url: '/jobs',
-    schema: {
-      summary: 'List jobs, newest first',
-      tags: ['jobs'],
-      querystring: listQuery,
-      response: {
-        200: z.object({ jobs: z.array(JobItemSchema), next_cursor: z.string().nullable() }),
-        ...errorResponses,
-        ...unavailableResponse,
-      },
-    },
-    handler: async ({ query: { cursor, ...query } }) => {
-      const page = await jobs.list({ ...query, beforeSeq: cursor });
-      return {
-        jobs: page.jobs.map(jobItem),
-        next_cursor: page.nextBeforeSeq === null ? null : Buffer.from(`s${page.nextBeforeSeq}`).toString('base64url'),
-      };
     },
   });
 
@@ -100,6 +81,32 @@ export function jobRoutes(app: TypedApp, { jobs }: AppDeps): void {
     handler: async ({ params: { id } }, reply) => {
       const { job, changed } = await jobs.cancel(id, 'cancelled');
       return await reply.code(changed ? 202 : 200).send(jobView(job));
+    },
+  });
+}
+
+function listRoute(app: TypedApp, jobs: JobService): void {
+  app.route({
+    method: 'GET',
+    url: '/jobs',
+    schema: {
+      summary: 'List jobs, newest first',
+      description:
+        'Without output, and with the first 1,000 characters of each prompt. Unknown parameters are ignored.',
+      tags: ['jobs'],
+      querystring: listQuery,
+      response: {
+        200: z.object({ jobs: z.array(JobItemSchema), next_cursor: z.string().nullable() }),
+        ...errorResponses,
+        ...unavailableResponse,
+      },
+    },
+    handler: async ({ query: { cursor, ...query } }) => {
+      const page = await jobs.list({ ...query, beforeSeq: cursor });
+      return {
+        jobs: page.jobs.map(jobItem),
+        next_cursor: page.nextBeforeSeq === null ? null : Buffer.from(`s${page.nextBeforeSeq}`).toString('base64url'),
+      };
     },
   });
 }

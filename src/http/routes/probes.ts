@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { containmentLevels } from '../../jobs/job.ts';
 import type { AppDeps, TypedApp } from '../app.ts';
 import { problemBody } from '../errors.ts';
 import { ErrorSchema } from '../schemas.ts';
@@ -10,7 +11,7 @@ const HealthSchema = z.object({
   queued: z.int(),
   capacity: z.int(),
   draining: z.boolean(),
-  containment: z.enum(['group']).describe('How the processes of a job are held together'),
+  containment: z.enum(containmentLevels).describe('How the processes of a job are held together'),
   version: z.string(),
 });
 
@@ -18,7 +19,7 @@ const HealthSchema = z.object({
 const retryAfterSeconds = '5';
 
 /** The probes, open to all. Health and liveness answer from memory, whatever the store and the disk do. */
-export function probeRoutes(app: TypedApp, { jobs, readiness, version }: AppDeps): void {
+export function probeRoutes(app: TypedApp, { jobs, readiness, version, containment }: AppDeps): void {
   app.route({
     method: 'GET',
     url: '/health',
@@ -33,7 +34,7 @@ export function probeRoutes(app: TypedApp, { jobs, readiness, version }: AppDeps
         queued,
         capacity,
         draining,
-        containment: 'group' as const,
+        containment,
         version,
       };
     },

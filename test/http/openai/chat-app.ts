@@ -1,121 +1,25 @@
-import type { AddressInfo } from 'node:net';
 import type { LightMyRequestResponse } from 'fastify';
-import { onTestFinished } from 'vitest';
-import { type App, createApp, type OpenAiSettings } from '../../../src/http/app.ts';
 import type { JobRecord } from '../../../src/jobs/job.ts';
-import { createJobService, type JobService, type JobServiceControl } from '../../../src/jobs/job-service.ts';
-import type { Clock, WorkspaceManager } from '../../../src/jobs/ports.ts';
-import { createMemoryQueue } from '../../../src/queue/memory-queue.ts';
-import { createLogger } from '../../../src/telemetry/logger.ts';
-import {
-  completed,
-  createFakeStore,
-  createFakeWorkspaces,
-  createScriptedRunner,
-  type ScriptedRun,
-  type ScriptedRunner,
-  silentLog,
-  systemClock,
-} from '../../helpers/fake-ports.ts';
+import { createTestApp, headers, type TestApp, type TestAppOptions } from '../../helpers/test-app.ts';
 
-export const token = 'test-token';
-export const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
-export const maxPromptBytes = 1000;
+export { addressOf, headers, maxPromptBytes, token } from '../../helpers/test-app.ts';
 
-export interface ChatAppOptions {
-  readonly script?: (run: ScriptedRun) => ReturnType<Parameters<typeof createScriptedRunner>[0]>;
-  readonly workspaces?: WorkspaceManager;
-  readonly capacity?: number;
-  readonly maxUnfinished?: number;
-  readonly settings?: Partial<OpenAiSettings>;
-  readonly clock?: Clock;
-  /** Replaces parts of the job service. */
-  readonly jobs?: (jobs: JobService) => Partial<JobService>;
-}
+export type ChatAppOptions = TestAppOptions;
 
-export interface ChatApp {
-  readonly app: App;
-  readonly service: JobServiceControl;
-  readonly runner: ScriptedRunner;
-  /** Each cancellation that a route asked for. */
-  readonly cancels: readonly { readonly id: string; readonly reason: string }[];
-  /** Listens on loopback; the base URL without `/v1`. */
-  listen(): Promise<string>;
+export interface ChatApp extends TestApp {
   chat(body: object): Promise<LightMyRequestResponse>;
   allJobs(): Promise<readonly JobRecord[]>;
 }
 
-/** The whole server in front of the real job service, with an agent that does what a script says. Closes with the test. */
+/** The whole server, asked as OpenAI's clients ask. */
 export async function createChatApp(options: ChatAppOptions = {}): Promise<ChatApp> {
-  const runner = createScriptedRunner(options.script ?? (async () => completed({ text: 'Hello' })));
-  const service = createJobService({
-    store: createFakeStore(),
-    queue: createMemoryQueue(options.capacity ?? 10),
-    workspaces: options.workspaces ?? createFakeWorkspaces(),
-    runner,
-    clock: systemClock,
-    log: silentLog,
-    capacity: options.capacity ?? 10,
-    maxUnfinished: options.maxUnfinished ?? 100,
-    ttlMs: 3_600_000,
-  });
-  await service.recover();
-  await service.begin();
-  const cancels: { id: string; reason: string }[] = [];
-  const jobs: JobService = {
-    ...service,
-    ...options.jobs?.(service),
-    cancel: async (id, reason) => {
-      cancels.push({ id, reason });
-      return await service.cancel(id, reason);
-    },
-  };
-  const app = await createApp({
-    jobs,
-    verifyToken: (sent) => sent === token,
-    readiness: async () => [],
-    metrics: {
-      accepted() {},
-      refused() {},
-      finished() {},
-      render: async () => ({ contentType: 'text/plain', text: '' }),
-    },
-    log: createLogger('silent'),
-    clock: options.clock ?? systemClock,
-    version: '0.0.0',
-    maxPromptBytes,
-    openai: {
-      models: ['haiku', 'sonnet', 'claude-sonnet-4-6'],
-      defaultModel: 'sonnet',
-      agent: 'helper',
-      budgetUsd: 2,
-      timeoutMs: 900_000,
-      ...options.settings,
-    },
-  });
-  onTestFinished(async () => {
-    app.server.closeAllConnections();
-    await app.close();
-    await service.drain(0);
-  });
+  const testApp = await createTestApp(options);
+  const { app, service } = testApp;
   return {
-    app,
-    service,
-    runner,
-    cancels,
-    async listen() {
-      await app.listen({ host: '127.0.0.1', port: 0 });
-      return `http://127.0.0.1:${addressOf(app).port}`;
-    },
+    ...testApp,
     chat: async (body) => await app.inject({ method: 'POST', url: '/v1/chat/completions', headers, payload: body }),
     allJobs: async () => (await service.list({ status: null, caller: null, limit: 200, beforeSeq: null })).jobs,
   };
-}
-
-export function addressOf(app: App): AddressInfo {
-  const address = app.server.address();
-  if (address === null || typeof address === 'string') throw new Error('the server does not listen');
-  return address;
 }
 
 export const question = { model: 'sonnet', messages: [{ role: 'user', content: 'Hi' }] };

@@ -51,7 +51,7 @@ describe('a call that failed and is repeated', () => {
     ['not while a client tries again', [1, 2, 4, 8, 16, 32, 64], 1],
   ])('runs again %s', async (_what, pauses, runs) => {
     let now = Date.now();
-    const app = await createChatApp({ script: failing, clock: { now: () => now } });
+    const app = await createChatApp({ script: failing, deps: { clock: { now: () => now } } });
     await ask(app);
     for (const seconds of pauses) {
       now += seconds * 1000;

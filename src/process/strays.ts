@@ -1,0 +1,66 @@
+import { readFile } from 'node:fs/promises';
+import { setTimeout as wait } from 'node:timers/promises';
+import { livingProcesses, type ProcessEntry } from './process-table.ts';
+
+export interface StrayMarks {
+  /** The session that the program led, if it ran. */
+  readonly session: number | null;
+  /** An entry of the environment, `NAME=value`, that the program was started with and no other has. */
+  readonly mark: string | null;
+}
+
+/** Killed processes go within milliseconds; what forks faster than a scan sees is not found by one at all. */
+const giveUpMs = 2_000;
+const againMs = 5;
+
+/**
+ * The last net, for when a supervisor was killed with all its helpers: kills what still carries the program's marks, and
+ * what that started. What left the session, emptied its environment and lost its parent is not found. Answers how many
+ * it killed. Never rejects.
+ */
+export async function killStrays(marks: StrayMarks): Promise<number> {
+  const killed = new Set<number>();
+  const deadline = performance.now() + giveUpMs;
+  while (performance.now() < deadline) {
+    const strays = await findStrays(marks);
+    if (strays.length === 0) break;
+    for (const { pid } of strays) {
+      killed.add(pid);
+      kill(pid);
+    }
+    await wait(againMs);
+  }
+  return killed.size;
+}
+
+async function findStrays({ session, mark }: StrayMarks): Promise<readonly ProcessEntry[]> {
+  const all = (await livingProcesses()) ?? [];
+  const found = new Set<ProcessEntry>();
+  for (const entry of all) {
+    if (entry.pid === process.pid) continue;
+    if (entry.session === session || (mark !== null && (await carries(entry.pid, mark)))) found.add(entry);
+  }
+  for (let before = -1; before !== found.size; ) {
+    before = found.size;
+    const pids = new Set([...found].map(({ pid }) => pid));
+    for (const entry of all) if (pids.has(entry.parent)) found.add(entry);
+  }
+  return [...found];
+}
+
+async function carries(pid: number, mark: string): Promise<boolean> {
+  try {
+    return (await readFile(`/proc/${pid}/environ`, 'utf8')).split('\0').includes(mark);
+  } catch {
+    // It ended, or belongs to another user.
+    return false;
+  }
+}
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It ended while we looked.
+  }
+}

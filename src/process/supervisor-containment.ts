@@ -1,0 +1,229 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { Socket } from 'node:net';
+import { constants } from 'node:os';
+import { getSystemErrorMessage, getSystemErrorName } from 'node:util';
+import { z } from 'zod';
+import {
+  type ContainedEnd,
+  type ContainedProcess,
+  type Containment,
+  type Launch,
+  neverRan,
+  supervisionLost,
+  termShareOfGrace,
+} from './containment.ts';
+import { killStrays } from './strays.ts';
+
+export interface SupervisorOptions {
+  /** The program built from native/supervise.c. */
+  readonly file: string;
+  /** A service that says nothing for this long counts as dead, and everything it runs is killed. */
+  readonly deadManMs?: number;
+  /** How long past its own limits a supervisor may be silent before it is taken for stopped. */
+  readonly slackMs?: number;
+}
+
+/** Far longer than any stall of a healthy event loop: ending every job is dear. */
+const defaultDeadManMs = 20_000;
+const beatMs = 1_000;
+/** Above the time that the supervisor allows itself for a sweep (10 s), so that it reports and is not interrupted. */
+const defaultSlackMs = 15_000;
+/** A day is the longest timeout; Node's timers end at 24.8. */
+const maxTimerMs = 2 ** 31 - 1;
+const continueMs = 1_000;
+
+/** No file of a coding job is that large: a runaway is stopped before the disk is full. */
+const maxFileBytes = 64 * 1024 ** 3;
+/** Node hands its own on, which can be a million; some programs close each of them at their start. */
+const maxOpenFiles = 65_536;
+/** The service answers first when the processors are taken. */
+const niceness = 5;
+
+const StartSchema = z.object({ pid: z.int(), keeper: z.int() });
+const EndSchema = z.object({
+  exit_code: z.int().nullable(),
+  signal: z.int().nullable(),
+  spawn_errno: z.int(),
+  ended_by: z.string().nullable(),
+  killed: z.int(),
+  survivors: z.int(),
+  peak_rss_bytes: z.int(),
+  cpu_ms: z.int(),
+});
+
+/** Contains by a supervisor per program, which ends every descendant at every end: see native/supervise.c. */
+export function createSupervisorContainment(options: SupervisorOptions): Containment {
+  return { level: 'supervisor', start: (launch) => start(options, launch) };
+}
+
+function start(options: SupervisorOptions, launch: Launch): ContainedProcess {
+  const { command, streams, mark } = launch;
+  const child = spawn(options.file, argumentsOf(options, launch), {
+    cwd: '/',
+    env: command.env,
+    stdio: [streams.stdin, streams.stdout, streams.stderr, 'pipe'],
+    detached: true,
+  });
+  const control = child.stdio[3];
+  if (child.pid === undefined || !(control instanceof Socket))
+    return { end() {}, hurry() {}, ended: notSpawned(child) };
+
+  let reason: string | null = null;
+  const lines = readLines(control, (line) => {
+    const started = StartSchema.safeParse(line);
+    if (started.success) launch.onSpawn?.(started.data.pid);
+  });
+  const backstop = createBackstop(options, child, lines);
+  backstop.arm(launch.limits.timeoutMs + launch.limits.graceMs);
+  const say = (byte: string): void => {
+    if (control.writable) control.write(byte);
+  };
+  const beat = setInterval(say, beatMs, 'b');
+  const closed = new Promise((resolve) => control.once('close', resolve));
+  const run = async (): Promise<ContainedEnd> => {
+    await Promise.all([once(child, 'exit'), closed]);
+    clearInterval(beat);
+    backstop.stop();
+    const end = EndSchema.safeParse(lines.at(-1));
+    if (end.success) return endOf(end.data, command.file, reason);
+    // Guard and keeper were killed together, so nobody swept.
+    const program = StartSchema.safeParse(lines.at(0));
+    const killed = await killStrays({ session: program.data?.pid ?? null, mark: mark ?? null });
+    const unknown = { level: 'supervisor', survivors: null, peakRssBytes: null, cpuMs: null } as const;
+    return { ...neverRan, endedBy: supervisionLost, containment: { ...unknown, killed } };
+  };
+  return {
+    end(why) {
+      if (reason !== null) return;
+      reason = why;
+      say('e');
+      backstop.arm(launch.limits.graceMs);
+    },
+    hurry: () => say('h'),
+    ended: run(),
+  };
+}
+
+function argumentsOf({ deadManMs }: SupervisorOptions, launch: Launch): readonly string[] {
+  const { command, limits, recordFile, exitFile } = launch;
+  const settings = {
+    control: 3,
+    cwd: command.cwd,
+    'dead-man-ms': deadManMs ?? defaultDeadManMs,
+    'timeout-ms': limits.timeoutMs,
+    'idle-ms': limits.idleMs ?? 0,
+    'output-bytes': limits.maxOutputBytes,
+    'term-ms': Math.round(limits.graceMs * termShareOfGrace),
+    'kill-ms': limits.graceMs,
+    fsize: maxFileBytes,
+    nofile: maxOpenFiles,
+    nice: niceness,
+    ...(recordFile === undefined ? {} : { record: recordFile }),
+    ...(exitFile === undefined ? {} : { exit: exitFile }),
+  };
+  return [...Object.entries(settings).map(([name, value]) => `${name}=${value}`), '--', command.file, ...command.args];
+}
+
+async function notSpawned(child: ChildProcess): Promise<ContainedEnd> {
+  const spawnError = await new Promise<Error>((resolve) => child.once('error', resolve));
+  return { ...neverRan, spawnError };
+}
+
+/** What the supervisor says, line by line, as far as it is JSON. It says two lines, so nothing is bounded here. */
+function readLines(control: Socket, onLine: (line: unknown) => void): readonly unknown[] {
+  const lines: unknown[] = [];
+  let text = '';
+  control.setEncoding('utf8');
+  control.on('data', (chunk: string) => {
+    text += chunk;
+    for (let end = text.indexOf('\n'); end !== -1; end = text.indexOf('\n')) {
+      const line: unknown = JSON.parse(text.slice(0, end));
+      text = text.slice(end + 1);
+      lines.push(line);
+      onLine(line);
+    }
+  });
+  // It went while we wrote; what it said before is read, and `close` comes after.
+  control.on('error', () => {});
+  return lines;
+}
+
+/** A supervisor that was stopped, or hangs, is made to go on; if that does not help, it is killed. */
+function createBackstop(
+  { slackMs = defaultSlackMs }: SupervisorOptions,
+  child: ChildProcess,
+  lines: readonly unknown[],
+) {
+  let timer: NodeJS.Timeout | undefined;
+  const both = (signal: NodeJS.Signals): void => {
+    child.kill(signal);
+    const { data } = StartSchema.safeParse(lines.at(0));
+    if (data !== undefined) signalSupervisor(data.keeper, signal);
+  };
+  const wake = (): void => {
+    both('SIGCONT');
+    both('SIGUSR1');
+    timer = setTimeout(both, continueMs + slackMs, 'SIGKILL');
+  };
+  return {
+    /** Nothing is heard of it this long, and some: then it is stuck. */
+    arm(afterMs: number): void {
+      clearTimeout(timer);
+      timer = setTimeout(wake, Math.min(maxTimerMs, afterMs + slackMs));
+    },
+    stop: (): void => clearTimeout(timer),
+  };
+}
+
+/** Not our child, so its id may have become somebody else's. */
+function signalSupervisor(pid: number, signal: NodeJS.Signals): void {
+  try {
+    if (readFileSync(`/proc/${pid}/comm`, 'utf8') === 'supervise\n') process.kill(pid, signal);
+  } catch {
+    // It ended while we looked.
+  }
+}
+
+function endOf(end: z.output<typeof EndSchema>, file: string, reason: string | null): ContainedEnd {
+  if (end.spawn_errno !== 0) return { ...neverRan, spawnError: systemError(end.spawn_errno, file) };
+  return {
+    exitCode: end.exit_code,
+    signal: end.signal === null ? null : signalName(end.signal),
+    endedBy: endedBy(end.ended_by, reason),
+    spawnError: null,
+    containment: {
+      level: 'supervisor',
+      killed: end.killed,
+      survivors: end.survivors,
+      peakRssBytes: end.peak_rss_bytes,
+      cpuMs: end.cpu_ms,
+    },
+  };
+}
+
+function endedBy(word: string | null, reason: string | null): string | null {
+  switch (word) {
+    case null:
+    case 'timeout':
+    case 'idle':
+    case 'output_limit':
+      return word;
+    case 'request':
+    case 'signal':
+      return reason ?? supervisionLost;
+    default:
+      return supervisionLost;
+  }
+}
+
+function systemError(errno: number, file: string): Error {
+  const code = getSystemErrorName(-errno);
+  return Object.assign(new Error(`spawn ${file} ${code}: ${getSystemErrorMessage(-errno)}`), { code });
+}
+
+function signalName(number: number): NodeJS.Signals | null {
+  const entries = Object.entries(constants.signals) as [NodeJS.Signals, number][];
+  return entries.find(([, value]) => value === number)?.[0] ?? null;
+}
