@@ -9,14 +9,16 @@ const maxTextLength = 16 * 1024 * 1024;
 export interface EventSource {
   readonly stdoutFile: string;
   readonly output: AgentOutput;
+  /** The answer is the JSON of the result. */
+  readonly structured: boolean;
   /** True once the agent and all it started are gone. */
   readonly ended: () => boolean;
 }
 
 /** What an agent did, from the beginning of its log to the end of its run. */
 export async function* readEvents(source: EventSource, signal: AbortSignal): AsyncGenerator<AgentEvent, void> {
-  const { stdoutFile, output, ended } = source;
-  const reader = output.createReader();
+  const { stdoutFile, output, structured, ended } = source;
+  const reader = output.createReader(structured);
   let length = 0;
   for await (const line of tailLines(stdoutFile, { needles: output.eventNeedles, maxLineBytes, ended }, signal)) {
     for (const event of reader.read(line)) {
@@ -31,9 +33,10 @@ export async function* readEvents(source: EventSource, signal: AbortSignal): Asy
 }
 
 /** The whole answer of a run that has ended: what all who follow it were sent. */
-export async function readText(stdoutFile: string, output: AgentOutput): Promise<string> {
+export async function readText(stdoutFile: string, output: AgentOutput, structured: boolean): Promise<string> {
   const texts: string[] = [];
-  for await (const event of readEvents({ stdoutFile, output, ended: () => true }, new AbortController().signal)) {
+  const source = { stdoutFile, output, structured, ended: () => true };
+  for await (const event of readEvents(source, new AbortController().signal)) {
     if (event.type === 'text') texts.push(event.text);
   }
   return texts.join('');

@@ -1,4 +1,4 @@
-import type { JobOutcome, JobSpec } from '../jobs/job.ts';
+import { isStructured, type JobOutcome, type JobSpec } from '../jobs/job.ts';
 import type { EndReason } from '../jobs/ports.ts';
 import { endedOutcome } from '../jobs/run-job.ts';
 import { supervisionLost } from '../process/containment.ts';
@@ -19,7 +19,7 @@ export function judge(exit: ProcessExit, found: Found<AgentResult>, spec: JobSpe
   switch (exit.endedBy) {
     case null:
     case lingering:
-      return found.outcome === 'none' ? judgeExit(exit) : judgeResult(found);
+      return found.outcome === 'none' ? judgeExit(exit) : judgeResult(found, spec);
     case 'timeout':
       return failed('timeout', 'timeout', `The agent did not finish within ${spec.timeoutMs / 1000} seconds`);
     case 'idle':
@@ -33,12 +33,15 @@ export function judge(exit: ProcessExit, found: Found<AgentResult>, spec: JobSpe
   }
 }
 
-function judgeResult(found: Exclude<Found<AgentResult>, { outcome: 'none' }>): Verdict {
+function judgeResult(found: Exclude<Found<AgentResult>, { outcome: 'none' }>, spec: JobSpec): Verdict {
   if (found.outcome === 'too_long')
     return failed('failed', 'output_limit', "The agent's result is longer than is allowed");
-  const { failure } = found.value;
-  if (failure === null) return { status: 'completed', reason: 'ok', error: null };
-  return failed('failed', failure.reason, failure.error);
+  const { failure, structured } = found.value;
+  if (failure !== null) return failed('failed', failure.reason, failure.error);
+  // The CLI calls it a success when the model never gave the JSON that it was asked for.
+  if (isStructured(spec) && !structured)
+    return failed('failed', 'no_result', 'The agent ended without an answer that fits the schema');
+  return { status: 'completed', reason: 'ok', error: null };
 }
 
 function judgeExit({ exitCode, signal }: ProcessExit): Verdict {

@@ -1,4 +1,4 @@
-import { type AgentReport, emptyReport, type JobContainment, type JobSpec } from '../jobs/job.ts';
+import { type AgentReport, emptyReport, isStructured, type JobContainment, type JobSpec } from '../jobs/job.ts';
 import { type Found, readTail } from '../process/file-end.ts';
 import type { ProcessExit } from '../process/run-process.ts';
 import { readText } from './agent-events.ts';
@@ -25,7 +25,8 @@ export async function readReport(
       found.outcome === 'found' ? [found.line.toString('utf8')] : lines(await readTail(paths.stdout, maxTailBytes)),
     stderr: await readTail(paths.stderr, maxTailBytes),
     // Read for those who answer with it alone: it takes a second pass over the log.
-    text: spec.kind === 'chat' ? await readText(paths.stdout, output) : null,
+    text:
+      spec.kind === 'chat' || spec.door !== undefined ? await readText(paths.stdout, output, isStructured(spec)) : null,
   };
   return { report, found };
 }
@@ -36,7 +37,7 @@ function containmentOf({ containment }: ProcessExit): JobContainment | null {
   return { ...known, cpuSeconds: cpuMs === null ? null : cpuMs / 1000 };
 }
 
-function fieldsOf({ failure: _, ...fields }: AgentResult): Omit<AgentResult, 'failure'> {
+function fieldsOf({ failure: _, structured: _s, ...fields }: AgentResult): Omit<AgentResult, 'failure' | 'structured'> {
   return fields;
 }
 

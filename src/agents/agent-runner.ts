@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { type JobId, type JobOutcome, outcomeWithoutAgent } from '../jobs/job.ts';
+import { isStructured, type JobId, type JobOutcome, outcomeWithoutAgent } from '../jobs/job.ts';
 import type { AgentRun, AgentRunner, Clock, Log } from '../jobs/ports.ts';
 import type { Command } from '../process/command.ts';
 import type { AdoptedFiles, Containment } from '../process/containment.ts';
@@ -51,6 +51,7 @@ const defaultLingerMs = 10_000;
 interface LiveRun {
   readonly provider: AgentProvider;
   readonly stdoutFile: string;
+  readonly structured: boolean;
   /** Set once nothing more comes into the log. */
   ended: boolean;
 }
@@ -75,7 +76,8 @@ export function createAgentRunner(options: AgentRunnerOptions): AgentRunner {
     async run(run, signal) {
       const provider = Object.hasOwn(providers, run.spec.provider) ? providers[run.spec.provider] : undefined;
       if (provider === undefined) return notStarted('No agent CLI of this name is known');
-      const live: LiveRun = { provider, stdoutFile: directories.paths(run.id).stdout, ended: false };
+      const stdoutFile = directories.paths(run.id).stdout;
+      const live: LiveRun = { provider, stdoutFile, structured: isStructured(run.spec), ended: false };
       running.set(run.id, live);
       const recording = run.adopted === true ? options.recorder.resume(run.id) : options.recorder.begin(run.id);
       try {
@@ -102,8 +104,8 @@ export function createAgentRunner(options: AgentRunnerOptions): AgentRunner {
       // Looked up now and not at the first read, when the run may be over.
       const live = running.get(id);
       if (live === undefined) return nothing();
-      const { stdoutFile, provider } = live;
-      return readEvents({ stdoutFile, output: provider.output, ended: () => live.ended }, signal);
+      const { stdoutFile, provider, structured } = live;
+      return readEvents({ stdoutFile, output: provider.output, structured, ended: () => live.ended }, signal);
     },
     async forget(id) {
       if (!running.has(id)) await directories.remove(id);

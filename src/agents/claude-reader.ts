@@ -11,9 +11,10 @@ const syntheticModel = '<synthetic>';
 
 /**
  * Reads the stream-json of the `claude` CLI. The answer is the text of the agent itself, not of its subagents: the streamed
- * pieces, or the whole message where none were streamed, or the result where no message came.
+ * pieces, or the whole message where none were streamed, or the result where no message came. A structured answer is the
+ * result alone: what came before may be an attempt that did not fit the schema.
  */
-export function createClaudeReader(): AgentReader {
+export function createClaudeReader(structured: boolean): AgentReader {
   const answer = createAnswer();
   let started = false;
   return {
@@ -21,11 +22,11 @@ export function createClaudeReader(): AgentReader {
       const event = parseObject(line);
       switch (textAt(event, 'type')) {
         case 'stream_event':
-          return isOwn(event) ? textEvents(readStreamEvent(objectAt(event, 'event'), answer)) : [];
+          return isOwn(event) && !structured ? textEvents(readStreamEvent(objectAt(event, 'event'), answer)) : [];
         case 'assistant':
-          return isOwn(event) ? textEvents(readMessage(objectAt(event, 'message'), answer)) : [];
+          return isOwn(event) && !structured ? textEvents(readMessage(objectAt(event, 'message'), answer)) : [];
         case 'result':
-          return textEvents(answer.empty() ? successText(line) : '');
+          return textEvents(answer.empty() ? successText(line, structured) : '');
         case 'system':
           if (started || textAt(event, 'subtype') !== 'init') return [];
           started = true;
@@ -69,9 +70,9 @@ function readMessage(message: JsonObject | null, answer: Answer): string {
   return texts.length === 0 ? '' : answer.whole(textAt(message, 'id'), texts.join(''));
 }
 
-function successText(line: Buffer): string {
+function successText(line: Buffer, structured: boolean): string {
   const result = readClaudeResult(line);
-  return result?.failure === null ? (result.result ?? '') : '';
+  return result?.failure === null && result.structured === structured ? (result.result ?? '') : '';
 }
 
 /** Puts the answer together. Each member returns what it adds to the answer, which may be nothing. */

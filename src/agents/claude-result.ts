@@ -13,6 +13,7 @@ export function readClaudeResult(line: Buffer): AgentResult | null {
   if (object === null || textAt(object, 'type') !== 'result') return null;
   return {
     failure: failureOf(object),
+    structured: objectAt(object, 'structured_output') !== null,
     result: textAt(object, 'result'),
     usage: boundedUsage(objectAt(object, 'usage')),
     costUsd: numberAt(object, 'total_cost_usd'),

@@ -1,6 +1,7 @@
 import { claudeEvents } from './claude-events.ts';
 import { createClaudeReader } from './claude-reader.ts';
 import { readClaudeResult } from './claude-result.ts';
+import { claudeStdin, takesLines } from './claude-stdin.ts';
 import type { AgentProvider, AgentVariables, Invocation } from './provider.ts';
 import type { RunPaths } from './run-directory.ts';
 
@@ -12,8 +13,7 @@ export const claude: AgentProvider = {
   name: 'claude',
   versionArgs: ['--version'],
   installHint: 'install it (npm install -g @anthropic-ai/claude-code, with its install scripts) or set CLAUDE_BIN',
-  // A prompt whose first character is "/" would be taken for a command of the CLI; after a line break it is a prompt.
-  stdin: ({ prompt }) => (prompt.startsWith('/') ? `\n${prompt}` : prompt),
+  stdin: claudeStdin,
   args: claudeArgs,
   variables: claudeVariables,
   output: {
@@ -44,6 +44,7 @@ function claudeArgs({ id, spec, paths, sessionId }: Invocation): readonly string
     ...(model === null ? [] : [`--model=${model}`]),
     ...(agent === null ? [] : [`--agent=${agent}`]),
     ...(effort === null ? [] : [`--effort=${effort}`]),
+    ...(takesLines(spec) ? ['--input-format=stream-json'] : []),
     ...(systemPrompt === null ? [] : [`--append-system-prompt-file=${paths.systemPrompt}`]),
   ];
 }

@@ -40,7 +40,8 @@ export interface AgentVariables {
 export interface AgentOutput {
   /** A line without any of these holds no event, and is never parsed; the result line alone needs none of them. */
   readonly eventNeedles: readonly Buffer[];
-  createReader(): AgentReader;
+  /** `structured`: the answer is the JSON of the result, and what is said on the way is no part of it. */
+  createReader(structured: boolean): AgentReader;
   /** A line without this is not the result. */
   readonly resultNeedle: Buffer;
   /** Null if the line is not the CLI's result object. */
@@ -68,4 +69,6 @@ export interface AgentReader {
 export interface AgentResult extends Omit<AgentReport, 'exitCode' | 'output' | 'stderr' | 'text' | 'containment'> {
   /** Null if it says that the run succeeded. */
   readonly failure: { readonly reason: JobReason; readonly error: string } | null;
+  /** True if its text is JSON that fits the schema that was asked for. */
+  readonly structured: boolean;
 }

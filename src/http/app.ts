@@ -11,15 +11,15 @@ import type { ContainmentLevel } from '../jobs/job.ts';
 import type { JobService } from '../jobs/job-service.ts';
 import type { Clock } from '../jobs/ports.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
+import { useAnthropicHeaders } from './anthropic/errors.ts';
 import { useBearerAuth, type VerifyToken } from './auth.ts';
 import { createBrokenRequests } from './broken-requests.ts';
+import type { PlainTiming } from './calls/plain-answer.ts';
+import type { StreamTiming } from './calls/stream-answer.ts';
 import { createErrorHandler } from './error-answers.ts';
 import { InvalidRequestError, invalidFields } from './errors.ts';
 import { useJsonBodies } from './json-body.ts';
 import { useNotFound } from './not-found.ts';
-import { chatRoutes } from './openai/chat.ts';
-import type { StreamTiming } from './openai/chat-stream.ts';
-import { modelRoutes } from './openai/models.ts';
 import { useProcessingTime } from './openai/processing-time.ts';
 import { useRequestFraming } from './request-framing.ts';
 import { requestId } from './request-id.ts';
@@ -32,6 +32,7 @@ import { logRoutes } from './routes/log.ts';
 import { metricsRoute } from './routes/metrics.ts';
 import { probeRoutes } from './routes/probes.ts';
 import { webhookRoutes } from './routes/webhooks.ts';
+import { v1Routes } from './v1-routes.ts';
 
 export interface AppDeps {
   readonly jobs: JobService;
@@ -73,6 +74,8 @@ export interface OpenAiSettings {
   readonly timeoutMs: number;
   /** How a silent stream is kept alive; the default suits the clients that are known. */
   readonly streamTiming?: StreamTiming;
+  /** The same for a plain answer that takes long. */
+  readonly plainTiming?: PlainTiming;
 }
 
 export type App = FastifyInstance;
@@ -128,6 +131,7 @@ export async function createApp(deps: AppDeps): Promise<App> {
   useProcessingTime(app);
   useNotFound(app);
   useJsonBodies(app);
+  useAnthropicHeaders(app);
   await useBearerAuth(app, deps.verifyToken);
   await useOpenApi(app, deps.version);
   const routes = typed(app);
@@ -139,8 +143,7 @@ export async function createApp(deps: AppDeps): Promise<App> {
   logRoutes(routes, deps);
   webhookRoutes(routes, deps);
   changeRoutes(routes, deps);
-  chatRoutes(routes, deps);
-  modelRoutes(routes, deps);
+  v1Routes(routes, deps);
   docsRoutes(routes);
   await app.ready();
   return app;

@@ -49,6 +49,14 @@ export interface JsonObject {
 export const efforts = ['low', 'medium', 'high', 'xhigh', 'max'] as const;
 export type Effort = (typeof efforts)[number];
 
+/** A picture or a document that goes with a prompt. */
+export interface Attachment {
+  readonly kind: 'image' | 'document';
+  readonly mediaType: string;
+  /** Base64. */
+  readonly data: string;
+}
+
 /** Everything that decides how a job runs. Validated at the edge; trusted from here on. */
 export interface JobSpec {
   /** Which door it came through: a `chat` job is worth nothing once its caller has hung up. */
@@ -76,6 +84,11 @@ export interface JobSpec {
   readonly retryOf?: JobId;
   /** Who is told of its changes. */
   readonly webhooks?: readonly Webhook[];
+  /** JSON Schema of an object: the answer is JSON that fits it. Absent: the answer is text. */
+  readonly outputSchema?: JsonObject;
+  readonly attachments?: readonly Attachment[];
+  /** What the door that it came through has to know to tell of it later, and that it does tell: its answer is kept. */
+  readonly door?: JsonObject;
 }
 
 /** How surely a job's processes are held: their process group, every descendant, or every descendant, shut in. */
@@ -164,6 +177,11 @@ export const emptyReport: AgentReport = {
   apiStatus: null,
   containment: null,
 };
+
+/** True where the answer is JSON that fits a schema. */
+export function isStructured(spec: JobSpec): boolean {
+  return spec.outputSchema !== undefined;
+}
 
 /** True once nothing more can happen to a job in this state. */
 export function isFinal(status: JobStatus): status is FinalStatus {

@@ -87,8 +87,10 @@ function createMembership(channel: WorkerChannel, incarnation: string): Membersh
   };
 }
 
-function sizeOfSpec(spec: JobSpec): number {
-  return spec.prompt.length + (spec.systemPrompt?.length ?? 0);
+function sizeOfSpec({ prompt, systemPrompt, attachments = [], door }: JobSpec): number {
+  const attached = attachments.reduce((length, { data }) => length + data.length, 0);
+  // A door keeps what was asked in its own words: about as much again.
+  return (prompt.length + attached) * (door === undefined ? 1 : 2) + (systemPrompt?.length ?? 0);
 }
 
 function sizeOfReport({ output, stderr, result, text }: AgentReport): number {

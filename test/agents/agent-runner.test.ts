@@ -256,3 +256,19 @@ describe('following a run', () => {
     expect(await collect(fixture.runner.follow(createJobId(), never))).toEqual([]);
   });
 });
+
+describe('a run with a schema', () => {
+  const outputSchema = { type: 'object', properties: { a: { type: 'integer' } } };
+
+  test('answers with the JSON alone, streamed and whole', async () => {
+    const run = fixture.start('say: Let me see.\nstructured: {"a":1}', { kind: 'chat', outputSchema });
+    const events = await collect(fixture.runner.follow(run.id, new AbortController().signal));
+    expect(await run.outcome).toMatchObject({ status: 'completed', report: { text: '{"a":1}', result: '{"a":1}' } });
+    expect(textOf(events)).toBe('{"a":1}');
+  });
+
+  test('that ends in text has failed', async () => {
+    const outcome = await fixture.run('say: no', { kind: 'chat', outputSchema });
+    expect(outcome).toMatchObject({ status: 'failed', reason: 'no_result', report: { text: '', result: 'no' } });
+  });
+});

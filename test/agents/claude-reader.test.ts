@@ -13,7 +13,7 @@ function linesOf(name: string): readonly string[] {
 }
 
 function read(lines: readonly (string | object)[]): readonly AgentEvent[] {
-  const reader = claude.output.createReader();
+  const reader = claude.output.createReader(false);
   return lines.flatMap((line) => reader.read(Buffer.from(typeof line === 'string' ? line : JSON.stringify(line))));
 }
 

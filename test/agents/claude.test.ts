@@ -54,6 +54,15 @@ describe('the command line of claude', () => {
     expect(args.slice(-3)).toEqual(['--model=claude-sonnet-4-6', '--agent=rev', '--effort=low']);
   });
 
+  test('asks for lines of JSON as input only where text cannot hold it', () => {
+    const flag = '--input-format=stream-json';
+    const attachment = { kind: 'image', mediaType: 'image/png', data: 'AA==' } as const;
+    expect(argsFor({ attachments: [] })).not.toContain(flag);
+    expect(argsFor({ attachments: [attachment] })).toContain(flag);
+    expect(argsFor({ outputSchema: { secret: true } })).toContain(flag);
+    expect(argsFor({ outputSchema: { secret: true } }).join(' ')).not.toContain('secret');
+  });
+
   test('holds neither the prompt nor the system prompt', () => {
     const text = argsFor({ prompt: 'SECRET', systemPrompt: 'SECRET' }).join(' ');
     expect(text).not.toContain('SECRET');

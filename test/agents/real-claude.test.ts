@@ -5,6 +5,12 @@ import { collect, createRunnerFixture, type RunnerFixture, realClaude, textOf } 
 const never = new AbortController().signal;
 /** The real CLI is a large program: starting it takes half a second of a core that others want, too. */
 const timeoutMs = 120_000;
+const outputSchema = { type: 'object', properties: { a: { type: 'integer' } }, required: ['a'] };
+const pixel = {
+  kind: 'image',
+  mediaType: 'image/png',
+  data: 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==',
+} as const;
 let api: MessagesApi;
 let fixture: RunnerFixture;
 
@@ -40,6 +46,32 @@ describe('the real claude CLI', { timeout: timeoutMs }, () => {
     const sent = JSON.stringify(api.requests.map((request) => request.body));
     expect(sent).toContain('--mark of the caller');
     expect(sent).toContain(JSON.stringify(`\n${prompt}`).slice(1, -1));
+  });
+
+  test('gives JSON that fits a schema, and nothing of what came before', async () => {
+    const prompt = [
+      '/compact is not a command here',
+      'say: Let me see.',
+      'tool: StructuredOutput {"a": "wrong"}',
+      'tool: StructuredOutput {"a": 1}',
+    ].join('\n');
+    const run = fixture.start(prompt, { kind: 'chat', outputSchema, attachments: [pixel] });
+    const events = await collect(fixture.runner.follow(run.id, never));
+    const { report, ...verdict } = await run.outcome;
+    expect(verdict).toEqual({ status: 'completed', reason: 'ok', error: null });
+    expect(report).toMatchObject({ text: '{"a":1}', result: '{"a":1}' });
+    expect(textOf(events)).toBe('{"a":1}');
+    const sent = JSON.stringify(api.requests.map((request) => request.body));
+    expect(sent).toContain(JSON.stringify(outputSchema));
+    expect(sent).toContain('"type":"image","source":{"type":"base64"');
+    expect(sent).toContain(JSON.stringify(`\n${prompt}`).slice(1, -1));
+  });
+
+  test('fails where the model never gives such JSON', async () => {
+    const { report, ...verdict } = await fixture.run('say: I will not', { kind: 'chat', outputSchema });
+    expect(verdict).toMatchObject({ status: 'failed', reason: 'no_result', error: expect.stringContaining('schema') });
+    expect(report.text).toBe('');
+    expect(report.costUsd).toBeGreaterThan(0);
   });
 
   test('still reports its cost when it is cancelled', async () => {

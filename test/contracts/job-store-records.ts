@@ -93,6 +93,32 @@ export function describeRecords(context: Context): void {
     });
   });
 
+  describe('remove', () => {
+    test('deletes a final job, and no other', async () => {
+      const [running, queued] = [await submit(), await submit()];
+      const claim = await claimNext();
+      expect(await store().keeping.remove(running.id)).toBe(false);
+      expect(await store().keeping.remove(queued.id)).toBe(false);
+      await store().jobs.finish(claim, completed({ result: 'text' }), 3_000);
+      expect(await store().keeping.remove(running.id)).toBe(true);
+      expect(await store().keeping.remove(running.id)).toBeUndefined();
+      expect(await store().jobs.get(running.id)).toBeUndefined();
+      expect(idsOf((await store().jobs.list(everything)).jobs)).toEqual([queued.id]);
+      expect(store().membership.counts()).toEqual({ queued: 1, running: 0 });
+    });
+  });
+
+  describe('what only the agent and a door read', () => {
+    test('is whole in the job, and in no list', async () => {
+      const attachments = [{ kind: 'image', mediaType: 'image/png', data: 'AA==' }] as const;
+      const spec = { outputSchema: { type: 'object' }, attachments, door: { protocol: 'x' } };
+      const job = await submit({ spec });
+      expect((await store().jobs.get(job.id))?.spec).toMatchObject(spec);
+      const [item] = (await store().jobs.list(everything)).jobs;
+      for (const key of Object.keys(spec)) expect(item?.spec).not.toHaveProperty(key);
+    });
+  });
+
   describe('a restart', () => {
     test('ends what ran and what nobody waits for any more; all else stays in order', async () => {
       const jobs = [

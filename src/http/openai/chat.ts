@@ -1,11 +1,9 @@
-import { randomBytes } from 'node:crypto';
-import type { FastifyReply } from 'fastify';
-import type { z } from 'zod';
-import { isFinished, type JobRecord } from '../../jobs/job.ts';
-import type { JobService } from '../../jobs/job-service.ts';
-import type { AppDeps, TypedApp } from '../app.ts';
-import { defaultCaller } from '../routes/execute.ts';
-import { whenClosed } from '../when-closed.ts';
+import type { JobRecord } from '../../jobs/job.ts';
+import type { TypedApp } from '../app.ts';
+import { idPart, openCall, type V1Deps } from '../calls/call.ts';
+import { answerPlain, type PlainProtocol } from '../calls/plain-answer.ts';
+import { streamAnswer } from '../calls/stream-answer.ts';
+import { type AnswerForm, wantedAnswer } from './answer-form.ts';
 import {
   type ChatHead,
   ChunkSchema,
@@ -13,19 +11,21 @@ import {
   CompletionSchema,
   chatErrorResponses,
   completionOf,
+  failedCompletion,
   modelErrorResponses,
   openAiErrorResponses,
 } from './answers.ts';
-import { streamChat } from './chat-stream.ts';
-import { requestError } from './request-error.ts';
-import { runError, unfollowedError } from './run-error.ts';
+import { chatStream } from './chat-stream.ts';
+import { validatorOf } from './request-error.ts';
+import { chatBody } from './responses/as-chat.ts';
 import { ChatRequestSchema, ignoredParams } from './schemas.ts';
 import { chatJob } from './translate.ts';
-import { whileAttended } from './while-attended.ts';
+
+const validate = validatorOf(ChatRequestSchema);
 
 /** `POST /v1/chat/completions`: a job whose caller waits for its answer, whole or streamed. Who hangs up takes the job along. */
-export function chatRoutes(app: TypedApp, deps: AppDeps): void {
-  const { jobs, metrics, openai, clock, maxPromptBytes } = deps;
+export function chatRoutes(app: TypedApp, deps: V1Deps): void {
+  const { openai, maxPromptBytes } = deps;
   app.route({
     method: 'POST',
     url: '/v1/chat/completions',
@@ -43,59 +43,34 @@ export function chatRoutes(app: TypedApp, deps: AppDeps): void {
         ...chatErrorResponses,
       },
     },
-    validatorCompiler: () => validate,
-    handler: async ({ body, log }, reply) => {
+    validatorCompiler: () => (data) => validate(chatBody(data)),
+    handler: async (request, reply) => {
+      const { body } = request;
+      const { form, schema } = wantedAnswer(body);
       const ignored = ignoredParams(body);
       if (ignored.length > 0) reply.header('x-ignored-params', ignored.join(', '));
-      const spec = chatJob(body, openai, maxPromptBytes);
-      const head = { id: chatId(), created: Math.floor(clock.now() / 1000), model: spec.model };
-      const signal = whenClosed(reply.raw);
-      const job = await jobs.submit(spec, defaultCaller);
-      metrics.accepted('chat');
-      reply.header('x-job-id', job.id);
-      if (body.stream !== true) return await answerWhole({ jobs, reply, signal }, head, job);
+      const spec = chatJob(body, schema, openai, maxPromptBytes);
+      const call = await openCall(deps, request, reply, spec);
+      const head = headOf(call.job);
+      if (body.stream !== true) return await answerPlain(call, openai.plainTiming, plainChat(head, form));
       const includeUsage = body.stream_options?.include_usage === true;
-      await streamChat({ jobs, log, reply, signal, timing: openai.streamTiming }, { ...head, includeUsage }, job);
+      await streamAnswer(call, openai.streamTiming, chatStream({ ...head, form, includeUsage }));
       return reply;
     },
   });
 }
 
-interface Call {
-  readonly jobs: JobService;
-  readonly reply: FastifyReply;
-  readonly signal: AbortSignal;
+function plainChat(head: ChatHead, form: AnswerForm): PlainProtocol<Completion> {
+  return {
+    answer: (job) => completionOf(head, form, job),
+    lateFailure: ({ body, message }, job) => ({ ...failedCompletion(head, message, job), ...body }),
+  };
 }
 
-async function answerWhole(
-  { jobs, reply, signal }: Call,
-  head: ChatHead,
-  job: JobRecord,
-): Promise<Completion | FastifyReply> {
-  let ended: JobRecord;
-  try {
-    ended = await whileAttended({ jobs, job, signal, log: reply.log }, () => jobs.wait(job.id, null, signal));
-  } catch (error) {
-    // Nobody is there to be answered.
-    if (signal.aborted) return reply.hijack();
-    reply.log.error({ err: error, job_id: job.id }, 'a chat job could not be waited for');
-    throw unfollowedError();
-  }
-  const resolved = ended.outcome?.report.resolvedModel;
-  // The name is what a CLI printed: only what is harmless in a header goes into one.
-  if (resolved != null && /^[\w.:@/[\]-]{1,200}$/.test(resolved)) reply.header('x-resolved-model', resolved);
-  const error = runError(ended);
-  if (error !== null) throw error;
-  if (!isFinished(ended)) throw unfollowedError();
-  return completionOf(head, ended);
-}
-
-/** As the schema of the route, with errors in the words of OpenAI: they tell a wrong type from a wrong value. */
-function validate(data: unknown): { value: z.output<typeof ChatRequestSchema> } | { error: Error } {
-  const result = ChatRequestSchema.safeParse(data, { reportInput: true });
-  return result.success ? { value: result.data } : { error: requestError(result.error.issues) };
-}
-
-function chatId(): string {
-  return `chatcmpl-${randomBytes(18).toString('base64url')}`;
+function headOf(job: JobRecord): ChatHead {
+  return {
+    id: `chatcmpl-${idPart(job)}`,
+    created: Math.floor(job.createdAt / 1000),
+    model: job.spec.model ?? '',
+  };
 }

@@ -1,4 +1,6 @@
+import type { Attachment } from '../../jobs/job.ts';
 import { promptSchema } from '../routes/execute.ts';
+import { readDataUrl } from './attachments.ts';
 import { badRequest } from './errors.ts';
 import type { ChatMessage } from './schemas.ts';
 
@@ -6,8 +8,18 @@ export interface Conversation {
   readonly prompt: string;
   /** The system and developer messages, in their order; null where there are none. */
   readonly systemPrompt: string | null;
+  readonly attachments?: readonly Attachment[];
 }
 
+/** How a refusal names the place of a message's content, and of all messages. */
+export interface MessagePlaces {
+  content(index: number): string;
+  readonly all: string;
+}
+
+const chatPlaces: MessagePlaces = { content: (index) => `messages[${index}].content`, all: 'messages' };
+
+type UserPart = Exclude<Extract<ChatMessage, { role: 'user' }>['content'], string>[number];
 type Turn = Exclude<ChatMessage, { role: 'system' | 'developer' }>;
 type ToolCall = NonNullable<Extract<ChatMessage, { role: 'assistant' }>['tool_calls']>[number];
 
@@ -15,18 +27,48 @@ type ToolCall = NonNullable<Extract<ChatMessage, { role: 'assistant' }>['tool_ca
  * What the agent is asked. One user message is the prompt as it is; of more turns it is a labelled transcript with the last
  * user message as the task, and nothing is left out. Throws `OpenAiError` (400) that names the message that cannot be asked.
  */
-export function conversation(messages: readonly ChatMessage[], maxBytes: number): Conversation {
-  messages.forEach((message, index) => checkMessage(message, `messages[${index}].content`, maxBytes));
+export function conversation(asked: readonly ChatMessage[], maxBytes: number, places = chatPlaces): Conversation {
+  const { messages, attachments } = withoutAttachments(asked);
+  messages.forEach((message, index) => checkMessage(message, places.content(index), maxBytes));
   const system = messages.filter(isSystem).map((message) => textOf(message.content));
   const turns = messages.filter(isTurn);
   const last = turns.findLastIndex(({ role }) => role === 'user');
   const task = turns[last];
-  if (task === undefined) throw badRequest('messages: at least one must be of the user', 'messages', 'invalid_value');
+  if (task === undefined)
+    throw badRequest(`${places.all}: at least one must be of the user`, places.all, 'invalid_value');
   const systemPrompt = joined(system);
   const prompt =
     turns.length === 1 ? textOf(task.content) : transcript(turns.slice(0, last), task, turns.slice(last + 1));
-  for (const text of [prompt, systemPrompt ?? '']) checkText(text, 'messages', maxBytes);
-  return { prompt, systemPrompt };
+  for (const text of [prompt, systemPrompt ?? '']) checkText(text, places.all, maxBytes);
+  if (attachments.length === 0) return { prompt, systemPrompt };
+  const size = attachments.reduce((sum, { data }) => sum + data.length, 0);
+  if (size > maxBytes)
+    throw badRequest(`${places.all}: attachments longer than ${maxBytes} bytes`, places.all, 'invalid_value');
+  return { prompt, systemPrompt, attachments };
+}
+
+/** The messages with a mark in the place of each attachment, and the attachments in the order of the marks. */
+function withoutAttachments(asked: readonly ChatMessage[]): {
+  readonly messages: readonly ChatMessage[];
+  readonly attachments: readonly Attachment[];
+} {
+  const attachments: Attachment[] = [];
+  const textPart = (part: UserPart): UserPart => {
+    if (part.type !== 'image_url' && part.type !== 'file') return part;
+    const url = part.type === 'file' ? (part.file.file_data ?? '') : part.image_url.url;
+    const name = part.type === 'file' && part.file.filename != null ? ` ${JSON.stringify(part.file.filename)}` : '';
+    const read = readDataUrl(url);
+    if (read === null) throw new Error('an attachment was let through that cannot be read');
+    if (read.kind === 'text') return { type: 'text', text: `<file${name}>\n${read.text}\n</file>` };
+    attachments.push(read.attachment);
+    return { type: 'text', text: `[attached ${read.attachment.kind} ${attachments.length}${name}]` };
+  };
+  const messages = asked.map((message) =>
+    message.role === 'user' && typeof message.content !== 'string'
+      ? { ...message, content: message.content.map(textPart) }
+      : message,
+  );
+  return { messages, attachments };
 }
 
 function transcript(before: readonly Turn[], task: Turn, after: readonly Turn[]): string {

@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import type { AppDeps, TypedApp } from '../app.ts';
+import type { TypedApp } from '../app.ts';
+import type { V1Deps } from '../calls/call.ts';
 import { modelErrorResponses, openAiErrorResponses } from './answers.ts';
 import { modelNotFound } from './errors.ts';
 
@@ -11,7 +12,7 @@ const ModelSchema = z.object({
 });
 
 /** `GET /v1/models` and `GET /v1/models/:id`: what may stand in a request's `model`. Clients probe them before they ask. */
-export function modelRoutes(app: TypedApp, { openai, clock }: AppDeps): void {
+export function modelRoutes(app: TypedApp, { openai, clock, models }: V1Deps): void {
   const created = Math.floor(clock.now() / 1000);
   const modelOf = (id: string) => ({ id, object: 'model' as const, created, owned_by: 'anthropic' });
 
@@ -35,8 +36,9 @@ export function modelRoutes(app: TypedApp, { openai, clock }: AppDeps): void {
       params: z.object({ id: z.string() }),
       response: { 200: ModelSchema, ...openAiErrorResponses, ...modelErrorResponses },
     },
-    handler: ({ params: { id } }) => {
+    handler: ({ params: { id } }, reply) => {
       if (!openai.models.includes(id)) throw modelNotFound(id);
+      models.tell(reply, id);
       return modelOf(id);
     },
   });

@@ -4,8 +4,16 @@ import { badRequest, type OpenAiError } from './errors.ts';
 
 type Issue = z.core.$ZodIssue;
 
+/** As the schema of a route, with errors in the words of OpenAI: they tell a wrong type from a wrong value. */
+export function validatorOf<T extends z.ZodType>(schema: T) {
+  return (data: unknown): { value: z.output<T> } | { error: Error } => {
+    const result = schema.safeParse(data, { reportInput: true });
+    return result.success ? { value: result.data } : { error: requestError(result.error.issues) };
+  };
+}
+
 /** The first wrong place of a request in OpenAI's words; `param` is its path, as in `messages[0].role`. */
-export function requestError(issues: readonly Issue[]): OpenAiError {
+function requestError(issues: readonly Issue[]): OpenAiError {
   const [first] = issues;
   if (first === undefined) throw new Error('a request was refused without a reason');
   const issue = deepest(first);

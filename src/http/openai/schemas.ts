@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { readDataUrl } from './attachments.ts';
 
 /**
  * The body of `POST /v1/chat/completions`. Every optional field may be null, which is the same as absent; unknown fields are
@@ -9,23 +10,44 @@ import { z } from 'zod';
 const maxMetadataKeys = 16;
 const maxMetadataKeyLength = 64;
 const maxMetadataValueLength = 512;
+/** Of OpenAI there are 4, of others more; each is looked for in every piece of text. */
+const maxStops = 16;
 
 /** What a refinement says of a value that is right in OpenAI's API and not done here: `requestError` reads it. */
-function unsupported(message: string) {
+export function unsupported(message: string) {
   return { message, params: { code: 'unsupported_value' } };
 }
 
-function unsupportedObject<T extends string>(type: T, message: string) {
+export function unsupportedObject<T extends string>(type: T, message: string) {
   return z.looseObject({ type: z.literal(type) }).refine(() => false, unsupported(message));
 }
 
 const TextPart = z.looseObject({ type: z.literal('text'), text: z.string() });
 const RefusalPart = z.looseObject({ type: z.literal('refusal'), refusal: z.string() });
+const ImagePart = z
+  .looseObject({ type: z.literal('image_url'), image_url: z.looseObject({ url: z.string() }) })
+  .refine(
+    ({ image_url }) => readDataUrl(image_url.url) !== null,
+    unsupported('only data: URLs of PNG, JPEG, GIF and WebP images in base64 are supported'),
+  );
+const FilePart = z
+  .looseObject({
+    type: z.literal('file'),
+    file: z.looseObject({
+      file_data: z.string().nullish(),
+      file_id: z.string().nullish(),
+      filename: z.string().nullish(),
+    }),
+  })
+  .refine(
+    ({ file }) => file.file_data != null && readDataUrl(file.file_data) !== null,
+    unsupported('only data: URLs of PDF, text and images in base64 are supported, as file_data'),
+  );
 const UserPart = z.discriminatedUnion('type', [
   TextPart,
-  unsupportedObject('image_url', 'images are not supported'),
+  ImagePart,
   unsupportedObject('input_audio', 'audio is not supported'),
-  unsupportedObject('file', 'files are not supported'),
+  FilePart,
 ]);
 
 const TextContent = z.union([z.string(), z.array(TextPart).min(1)]);
@@ -62,8 +84,16 @@ const MessageSchema = z.discriminatedUnion('role', [
   z.looseObject({ role: z.literal('function'), content: z.string().nullish(), name: z.string() }),
 ]);
 
+/** Only of a function that is forced the parameters are read, and then as a schema. */
+const FunctionDefinition = z.looseObject({ name: z.string(), description: z.string().nullish() });
 const Tool = z.discriminatedUnion('type', [
+  z.looseObject({ type: z.literal('function'), function: FunctionDefinition }),
+  unsupportedObject('custom', 'custom tools are not supported'),
+]);
+
+const ToolChoice = z.discriminatedUnion('type', [
   z.looseObject({ type: z.literal('function'), function: z.looseObject({ name: z.string() }) }),
+  unsupportedObject('allowed_tools', 'only one named function can be forced'),
   unsupportedObject('custom', 'custom tools are not supported'),
 ]);
 
@@ -89,18 +119,12 @@ const ignored = {
   web_search_options: z.looseObject({}).nullish(),
   moderation: z.looseObject({}).nullish(),
   tools: z.array(Tool).nullish(),
-  tool_choice: z
-    .union([z.enum(['auto', 'none', 'required']), z.looseObject({ type: z.string() })])
-    .nullish()
-    .refine(isNotForced, unsupported('only "auto" and "none" are supported: the agent uses its own tools')),
-  functions: z.array(z.looseObject({ name: z.string() })).nullish(),
-  function_call: z
-    .union([z.enum(['auto', 'none']), z.looseObject({ name: z.string() })])
-    .nullish()
-    .refine(isNotForced, unsupported('only "auto" and "none" are supported: the agent uses its own tools')),
+  tool_choice: z.union([z.enum(['auto', 'none', 'required']), ToolChoice]).nullish(),
+  functions: z.array(FunctionDefinition).nullish(),
+  function_call: z.union([z.enum(['auto', 'none']), z.looseObject({ name: z.string() })]).nullish(),
 };
 
-const MetadataSchema = z.record(z.string(), z.string()).superRefine((metadata, context) => {
+export const MetadataSchema = z.record(z.string(), z.string()).superRefine((metadata, context) => {
   const keys = Object.keys(metadata);
   if (keys.length > maxMetadataKeys) context.addIssue(`more than ${maxMetadataKeys} keys`);
   for (const [key, value] of Object.entries(metadata)) {
@@ -113,7 +137,7 @@ const MetadataSchema = z.record(z.string(), z.string()).superRefine((metadata, c
 export const ChatRequestSchema = z
   .looseObject({
     model: z.string().nullish().describe('An alias or a name of `GET /v1/models`; none: the default model'),
-    messages: z.array(MessageSchema).min(1, 'must not be empty').describe('The whole conversation; text only'),
+    messages: z.array(MessageSchema).min(1, 'must not be empty').describe('The whole conversation'),
     reasoning_effort: z.enum(['none', 'minimal', 'low', 'medium', 'high', 'xhigh', 'max']).nullish(),
     stream: z.boolean().nullish(),
     stream_options: z
@@ -128,16 +152,24 @@ export const ChatRequestSchema = z
       .nullish()
       .refine((n) => n == null || n === 1, unsupported('only 1 is supported')),
     stop: z
-      .union([z.string(), z.array(z.string())])
+      .union([z.string(), z.array(z.string()).max(maxStops, `more than ${maxStops}`)])
       .nullish()
-      .refine((stop) => stop == null || stop.length === 0, unsupported('stop sequences are not supported')),
+      .describe('The text of the answer is cut there; the run goes on to its end'),
     response_format: z
       .discriminatedUnion('type', [
         z.looseObject({ type: z.literal('text') }),
-        unsupportedObject('json_object', 'only "text" is supported'),
-        unsupportedObject('json_schema', 'only "text" is supported'),
+        z.looseObject({ type: z.literal('json_object') }),
+        z.looseObject({
+          type: z.literal('json_schema'),
+          json_schema: z.looseObject({
+            name: z.string(),
+            description: z.string().nullish(),
+            schema: z.looseObject({}),
+          }),
+        }),
       ])
-      .nullish(),
+      .nullish()
+      .describe('With a schema the answer is the bare text of a JSON object that fits it'),
     logprobs: z
       .boolean()
       .nullish()
@@ -166,9 +198,15 @@ export type ChatMessage = ChatRequest['messages'][number];
 
 /** The fields of a request that were taken and have no effect. Names of this file only: safe in a header. */
 export function ignoredParams(body: ChatRequest): readonly string[] {
-  return Object.keys(ignored).filter((name) => body[name] != null);
+  const forcesTool = isForced(body.tool_choice);
+  const forcesFunction = isForced(body.function_call);
+  const used = new Set([
+    ...(forcesTool ? ['tools', 'tool_choice'] : []),
+    ...(forcesFunction ? ['functions', 'function_call'] : []),
+  ]);
+  return Object.keys(ignored).filter((name) => body[name] != null && !used.has(name));
 }
 
-function isNotForced(choice: unknown): boolean {
-  return choice == null || choice === 'auto' || choice === 'none';
+function isForced(choice: unknown): boolean {
+  return choice != null && choice !== 'auto' && choice !== 'none';
 }

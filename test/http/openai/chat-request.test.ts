@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { completed } from '../../helpers/fake-ports.ts';
 import { createChatApp, headers, question } from './chat-app.ts';
 import { refusedBodies } from './refused-bodies.ts';
 
@@ -107,6 +108,28 @@ describe('a request that can be taken', () => {
     const answer = await chat({ ...question, ...plain, vendor_extension: { a: 1 } });
     expect(answer.statusCode).toBe(200);
     expect(answer.headers['x-ignored-params']).toBe('tool_choice');
+  });
+
+  test('the body of a response is answered as a chat', async () => {
+    const { chat, allJobs } = await createChatApp({ script: async () => completed({ text: '{}' }) });
+    const answer = await chat({
+      input: [
+        { role: 'user', content: [{ type: 'input_text', text: 'Hi' }] },
+        { role: 'assistant', content: [{ type: 'output_text', text: 'Hello' }] },
+        { role: 'user', content: 'Go on' },
+      ],
+      instructions: 'Be brief',
+      reasoning: { effort: 'high' },
+      tools: [{ type: 'web_search' }, { type: 'function', name: 'f', parameters: {} }],
+      tool_choice: { type: 'function', name: 'f' },
+    });
+    expect(answer.json()).toMatchObject({ choices: [{ message: { tool_calls: [{ function: { name: 'f' } }] } }] });
+    expect((await allJobs())[0]?.spec).toMatchObject({
+      prompt: expect.stringMatching(/<assistant>\nHello\n[^]+Go on$/),
+      systemPrompt: 'Be brief',
+      effort: 'high',
+      outputSchema: { title: 'f', type: 'object' },
+    });
   });
 
   test('the job has the budget, the time and the agent of the settings', async () => {

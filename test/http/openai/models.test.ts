@@ -43,6 +43,6 @@ test('the document of the API has these routes, with both forms of the answer', 
   expect(paths).toHaveProperty(['/v1/models/{id}', 'get']);
   const chat = paths['/v1/chat/completions']?.['post'];
   expect(chat).toHaveProperty(['requestBody', 'content', 'application/json', 'schema', 'properties', 'messages']);
-  expect(Object.keys(chat?.responses ?? {}).sort()).toEqual('200 400 401 404 413 415 429 500 503 504'.split(' '));
+  expect(Object.keys(chat?.responses ?? {}).sort()).toEqual('200 400 401 404 413 415 422 429 500 503 504'.split(' '));
   expect(chat?.responses['200']).toMatchObject({ content: { 'application/json': {}, 'text/event-stream': {} } });
 });

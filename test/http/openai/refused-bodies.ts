@@ -1,7 +1,16 @@
 import { maxPromptBytes } from './chat-app.ts';
 
 const user = { role: 'user', content: 'Hi' };
-const image = { type: 'image_url', image_url: { url: 'data:image/png;base64,AA==' } };
+const image = { type: 'image_url', image_url: { url: 'https://example.org/a.png' } };
+const part = (content: object): object => ({ messages: [{ role: 'user', content: [content] }] });
+const file = (data: object): object => part({ type: 'file', file: data });
+const format = (schema: unknown): object => ({
+  response_format: { type: 'json_schema', json_schema: { name: 'a', schema } },
+});
+const object = (a: unknown): object => format({ type: 'object', properties: { a } });
+const tool = { type: 'function', function: { name: 'f', parameters: { type: 'object' } } };
+const named = { type: 'function', function: { name: 'f' } };
+const schemaParam = 'response_format.json_schema.schema';
 const withUser = (...messages: object[]): object => ({ messages: [...messages, user] });
 
 /** What is refused: its difference from a good request, and the code and the param that name why and where. */
@@ -130,15 +139,114 @@ export const refusedBodies: readonly (readonly [what: string, body: object, code
   ['no choices', { n: 0 }, 'invalid_value', 'n'],
   ['half a choice', { n: 1.5 }, 'invalid_type', 'n'],
   ['text as n', { n: '1' }, 'invalid_type', 'n'],
-  ['a stop text', { stop: 'END' }, 'unsupported_value', 'stop'],
-  ['stop texts', { stop: ['END'] }, 'unsupported_value', 'stop'],
   ['a number as stop', { stop: 5 }, 'invalid_type', 'stop'],
-  ['a JSON object', { response_format: { type: 'json_object' } }, 'unsupported_value', 'response_format'],
+  ['17 stops', { stop: Array.from({ length: 17 }, () => 'x') }, 'invalid_value', 'stop'],
   [
-    'a JSON schema',
-    { response_format: { type: 'json_schema', json_schema: { name: 'a', schema: {} } } },
+    'an image that is no image',
+    part({ ...image, image_url: { url: 'data:text/html;base64,AA==!' } }),
+    'unsupported_value',
+    'messages[0].content[0]',
+  ],
+  [
+    'an image without a URL',
+    part({ type: 'image_url' }),
+    'missing_required_parameter',
+    'messages[0].content[0].image_url',
+  ],
+  [
+    'a file of an unknown type',
+    file({ file_data: 'data:application/zip;base64,AA==' }),
+    'unsupported_value',
+    'messages[0].content[0]',
+  ],
+  [
+    'attachments longer than a prompt',
+    part({ type: 'image_url', image_url: { url: `data:image/png;base64,${'A'.repeat(maxPromptBytes + 4)}` } }),
+    'invalid_value',
+    'messages',
+  ],
+  ['a JSON schema that is none', format('text'), 'invalid_type', schemaParam],
+  ['no JSON schema', format(undefined), 'missing_required_parameter', schemaParam],
+  [
+    'a JSON schema without a name',
+    { response_format: { type: 'json_schema', json_schema: { schema: {} } } },
+    'missing_required_parameter',
+    'response_format.json_schema.name',
+  ],
+  ['a schema of no object', format({ type: 'array' }), 'invalid_value', `${schemaParam}.type`],
+  [
+    'a schema that may be something else',
+    format({ anyOf: [{ type: 'object' }] }),
+    'invalid_value',
+    `${schemaParam}.type`,
+  ],
+  ['an unknown type in a schema', object({ type: 'text' }), 'invalid_value', `${schemaParam}.properties.a.type`],
+  ['a broken pattern in a schema', object({ pattern: '(' }), 'invalid_value', `${schemaParam}.properties.a.pattern`],
+  [
+    'a reference to elsewhere',
+    object({ $ref: 'https://example.org/a.json' }),
+    'unsupported_value',
+    `${schemaParam}.properties.a.$ref`,
+  ],
+  ['a reference to nothing', object({ $ref: '#/$defs/b' }), 'invalid_value', `${schemaParam}.properties.a.$ref`],
+  ['a reference that cannot be read', object({ $ref: '#/%' }), 'invalid_value', `${schemaParam}.properties.a.$ref`],
+  ['a schema of nothing', object({ anyOf: [] }), 'invalid_value', `${schemaParam}.properties.a.anyOf`],
+  [
+    'a negative length',
+    object({ items: [{ minLength: -1 }] }),
+    'invalid_value',
+    `${schemaParam}.properties.a.items[0].minLength`,
+  ],
+  [
+    'a constraint that cannot be checked',
+    object({ unevaluatedProperties: false }),
+    'unsupported_value',
+    `${schemaParam}.properties.a.unevaluatedProperties`,
+  ],
+  ['JSON with a stop', { response_format: { type: 'json_object' }, stop: 'END' }, 'unsupported_value', 'stop'],
+  ['a required tool of none', { tool_choice: 'required' }, 'invalid_value', 'tool_choice'],
+  [
+    'a required tool of two',
+    { tool_choice: 'required', tools: [tool, { ...tool, function: { name: 'g' } }] },
+    'unsupported_value',
+    'tool_choice',
+  ],
+  [
+    'a named tool that is not there',
+    { tool_choice: { type: 'function', function: { name: 'g' } }, tools: [tool] },
+    'invalid_value',
+    'tool_choice',
+  ],
+  [
+    'a named tool with a bad schema',
+    { tool_choice: named, tools: [{ ...tool, function: { name: 'f', parameters: { type: 'string' } } }] },
+    'invalid_value',
+    'tools[0].function.parameters.type',
+  ],
+  [
+    'a tool beside a schema',
+    { tool_choice: named, tools: [tool], response_format: { type: 'json_object' } },
     'unsupported_value',
     'response_format',
+  ],
+  [
+    'a choice of a custom tool',
+    { tool_choice: { type: 'custom', custom: { name: 'c' } } },
+    'unsupported_value',
+    'tool_choice',
+  ],
+  ['a choice of an unknown type', { tool_choice: { type: 'any' } }, 'invalid_value', 'tool_choice.type'],
+  [
+    'a named function that is not there',
+    { function_call: { name: 'g' }, functions: [{ name: 'f' }] },
+    'invalid_value',
+    'function_call',
+  ],
+  [
+    'a description that is a number',
+    { tools: [{ type: 'function', function: { name: 'f', description: 1 } }] },
+    'invalid_type',
+    'tools[0].function.description',
   ],
   ['an unknown format', { response_format: { type: 'xml' } }, 'invalid_value', 'response_format.type'],
   ['a format without a type', { response_format: {} }, 'missing_required_parameter', 'response_format.type'],
@@ -146,14 +254,11 @@ export const refusedBodies: readonly (readonly [what: string, body: object, code
   ['top log probabilities', { top_logprobs: 3 }, 'unsupported_value', 'top_logprobs'],
   ['audio', { audio: { voice: 'alloy', format: 'mp3' } }, 'unsupported_value', 'audio'],
   ['an answer as audio', { modalities: ['text', 'audio'] }, 'unsupported_value', 'modalities'],
-  ['a required tool', { tool_choice: 'required' }, 'unsupported_value', 'tool_choice'],
-  ['a named tool', { tool_choice: { type: 'function', function: { name: 'f' } } }, 'unsupported_value', 'tool_choice'],
   ['allowed tools', { tool_choice: { type: 'allowed_tools', allowed_tools: {} } }, 'unsupported_value', 'tool_choice'],
   ['an unknown tool choice', { tool_choice: 'maybe' }, 'invalid_value', 'tool_choice'],
   ['a number as tool choice', { tool_choice: 5 }, 'invalid_type', 'tool_choice'],
   ['a custom tool', { tools: [{ type: 'custom', custom: { name: 'c' } }] }, 'unsupported_value', 'tools[0]'],
   ['a tool without a function', { tools: [{ type: 'function' }] }, 'missing_required_parameter', 'tools[0].function'],
-  ['a named function', { function_call: { name: 'f' } }, 'unsupported_value', 'function_call'],
   ['an unknown effort', { reasoning_effort: 'heroic' }, 'invalid_value', 'reasoning_effort'],
   ['a number as effort', { reasoning_effort: 3 }, 'invalid_type', 'reasoning_effort'],
   ['text as temperature', { temperature: 'hot' }, 'invalid_type', 'temperature'],
