@@ -1,5 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { setTimeout as wait } from 'node:timers/promises';
+import { isSupervisor } from './strays.ts';
 
 /** Killed processes go within milliseconds; what takes longer hangs in the kernel, and nothing ends it. */
 const goneWithinMs = 2_000;
@@ -37,7 +38,7 @@ async function markedProcesses(marks: ReadonlySet<string>): Promise<readonly num
 async function isMarked(pid: number, marks: ReadonlySet<string>): Promise<boolean> {
   try {
     const environment = await readFile(`/proc/${pid}/environ`, 'utf8');
-    return environment.split('\0').some((entry) => marks.has(entry));
+    return environment.split('\0').some((entry) => marks.has(entry)) && !(await isSupervisor(pid));
   } catch {
     // It ended while we looked, or it belongs to another user.
     return false;

@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, readlink } from 'node:fs/promises';
 import { setTimeout as wait } from 'node:timers/promises';
 import { livingProcesses, type ProcessEntry } from './process-table.ts';
 
@@ -37,7 +37,7 @@ async function findStrays({ session, mark }: StrayMarks): Promise<readonly Proce
   const all = (await livingProcesses()) ?? [];
   const found = new Set<ProcessEntry>();
   for (const entry of all) {
-    if (entry.pid === process.pid) continue;
+    if (entry.pid === process.pid || (await isSupervisor(entry.pid))) continue;
     if (entry.session === session || (mark !== null && (await carries(entry.pid, mark)))) found.add(entry);
   }
   for (let before = -1; before !== found.size; ) {
@@ -46,6 +46,19 @@ async function findStrays({ session, mark }: StrayMarks): Promise<readonly Proce
     for (const entry of all) if (pids.has(entry.parent)) found.add(entry);
   }
   return [...found];
+}
+
+/**
+ * A supervisor has the environment of what it runs. One that lives is left alone: when its program is killed, it sees to the
+ * rest, also to what carries no mark.
+ */
+export async function isSupervisor(pid: number): Promise<boolean> {
+  try {
+    return (await readlink(`/proc/${pid}/exe`)).includes('/native/supervise');
+  } catch {
+    // It ended, or belongs to another user.
+    return false;
+  }
 }
 
 async function carries(pid: number, mark: string): Promise<boolean> {
