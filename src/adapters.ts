@@ -64,7 +64,7 @@ export function createWorkspaces(config: Config, dataDir: string, env: Environme
 
 export function createRunner(
   config: Config,
-  runs: Pick<AgentRunnerOptions, 'runsDir' | 'recorder' | 'containment'>,
+  runs: Pick<AgentRunnerOptions, 'runsDir' | 'recorder' | 'containment' | 'disk'>,
   env: Environment,
   log: Logger,
 ): AgentRunner {

@@ -9,6 +9,7 @@ import {
   openAiSettings,
   webhookSettings,
 } from './adapters.ts';
+import { createDiskMeter } from './agents/disk-meter.ts';
 import { providers } from './agents/registry.ts';
 import { createRunLog } from './agents/run-log.ts';
 import { createRunRecorder } from './agents/run-recorder.ts';
@@ -125,7 +126,8 @@ async function createParts(
   const containment = await createContainment(config, dataDir, log);
   const runsDir = join(dataDir, 'runs');
   const recorder = createRunRecorder({ runsDir, log });
-  const runner = createRunner(config, { runsDir, recorder, containment }, env, log);
+  const disk = createDiskMeter({ limitBytes: config.MAX_WORKSPACE_BYTES, log });
+  const runner = createRunner(config, { runsDir, recorder, containment, disk }, env, log);
   const webhooks = webhookSettings(config);
   const metrics = createMetrics({ version, stats: () => jobs.stats() });
   const freeSpace = createFreeSpaceCheck({

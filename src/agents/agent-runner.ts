@@ -3,13 +3,14 @@ import { isStructured, type JobId, type JobOutcome, outcomeWithoutAgent } from '
 import type { AgentRun, AgentRunner, Clock, Log } from '../jobs/ports.ts';
 import type { Command } from '../process/command.ts';
 import type { AdoptedFiles, Containment } from '../process/containment.ts';
-import { adoptRun, type ProcessExit, runProcess } from '../process/run-process.ts';
+import { adoptRun, type ProcessExit, type ProcessOptions, runProcess } from '../process/run-process.ts';
 import { killStrays } from '../process/strays.ts';
 import { readEvents } from './agent-events.ts';
 import { judge } from './agent-outcome.ts';
 import { readReport } from './agent-report.ts';
 import { findResult } from './agent-result.ts';
 import { createCliCheck, missing } from './cli-check.ts';
+import type { DiskMeter } from './disk-meter.ts';
 import { agentEnvironment, jobMark } from './environment.ts';
 import { findExecutable } from './executable.ts';
 import { watchLingering } from './lingering.ts';
@@ -40,6 +41,8 @@ export interface AgentRunnerOptions {
   readonly survives?: boolean;
   /** How long an agent may stay silent after its result before it is ended. */
   readonly lingerMs?: number;
+  /** Ends jobs that take too much disk; nobody looks where this is absent. */
+  readonly disk?: DiskMeter;
   readonly log: Log;
   readonly clock: Clock;
 }
@@ -154,74 +157,90 @@ async function runAgent(
   return await conclude(live, run, paths, exit);
 }
 
-async function conclude(live: LiveRun, { spec }: AgentRun, paths: RunPaths, exit: ProcessExit): Promise<JobOutcome> {
+async function conclude(live: LiveRun, { spec }: AgentRun, paths: RunPaths, exit: WatchedExit): Promise<JobOutcome> {
   const { provider } = live;
   live.ended = true;
   if (exit.spawnError !== null) {
     return notStarted(`The ${provider.name} CLI could not be started: ${provider.installHint}`);
   }
   const { report, found } = await readReport(paths, spec, provider.output, exit);
-  return { ...judge(exit, found, spec), report };
+  return { ...judge(exit, found, spec), report: { ...report, diskBytes: exit.diskBytes } };
+}
+
+interface WatchedExit extends ProcessExit {
+  readonly diskBytes: number | null;
+}
+
+/** Runs what `attend` runs until its end; the signal given to it also aborts when the agent lingers or takes too much disk. */
+async function watched(
+  { lingerMs, disk }: Runtime,
+  { id, workspacePath }: AgentRun,
+  paths: RunPaths,
+  output: AgentOutput,
+  attend: (signals: readonly AbortSignal[]) => Promise<ProcessExit>,
+): Promise<WatchedExit> {
+  const hasResult = async (): Promise<boolean> => (await findResult(paths.stdout, output)).outcome === 'found';
+  const linger = watchLingering({ stdoutFile: paths.stdout, hasResult, patienceMs: lingerMs ?? defaultLingerMs });
+  const usage = disk?.watch(id, [workspacePath, paths.directory]);
+  try {
+    const exit = await attend(usage === undefined ? [linger.signal] : [linger.signal, usage.signal]);
+    return { ...exit, diskBytes: usage?.peakBytes() ?? null };
+  } finally {
+    linger.stop();
+    usage?.stop();
+  }
 }
 
 async function runProgram(
-  { graceMs, hurry, maxOutputBytes, idleMs = null, lingerMs, containment, survives, log }: Runtime,
+  runtime: Runtime,
   command: Command,
-  { id, spec, workspacePath }: AgentRun,
+  run: AgentRun,
   paths: RunPaths,
   output: AgentOutput,
   signal: AbortSignal,
-): Promise<ProcessExit> {
-  const hasResult = async (): Promise<boolean> => (await findResult(paths.stdout, output)).outcome === 'found';
-  const linger = watchLingering({ stdoutFile: paths.stdout, hasResult, patienceMs: lingerMs ?? defaultLingerMs });
-  try {
-    return await runProcess(
-      {
-        command,
-        stdinFile: paths.prompt,
-        stdoutFile: paths.stdout,
-        stderrFile: paths.stderr,
-        timeoutMs: spec.timeoutMs,
-        idleMs: (spec.idleTimeoutMs ?? idleMs) || null,
-        graceMs,
-        hurry,
-        maxOutputBytes,
-        ...(containment === undefined ? {} : { containment }),
-        access: {
-          writable: [workspacePath, paths.config, paths.tmp],
-          readable: spec.systemPrompt === null ? [] : [paths.systemPrompt],
-        },
-        // Set in the agent's environment, and so in that of all it starts.
-        ...filesOf(paths, id),
-        // The caller of a chat goes with the connection.
-        survives: survives === true && spec.kind === 'execute',
-        onSpawn: (pid) => log.debug({ job_id: id, pid }, 'agent started'),
-      },
-      AbortSignal.any([signal, linger.signal]),
-    );
-  } finally {
-    linger.stop();
-  }
+): Promise<WatchedExit> {
+  const { graceMs, hurry, maxOutputBytes, idleMs = null, containment, survives, log } = runtime;
+  const { id, spec, workspacePath } = run;
+  const options: ProcessOptions = {
+    command,
+    stdinFile: paths.prompt,
+    stdoutFile: paths.stdout,
+    stderrFile: paths.stderr,
+    timeoutMs: spec.timeoutMs,
+    idleMs: (spec.idleTimeoutMs ?? idleMs) || null,
+    graceMs,
+    hurry,
+    maxOutputBytes,
+    ...(containment === undefined ? {} : { containment }),
+    access: {
+      writable: [workspacePath, paths.config, paths.tmp],
+      readable: spec.systemPrompt === null ? [] : [paths.systemPrompt],
+    },
+    // Set in the agent's environment, and so in that of all it starts.
+    ...filesOf(paths, id),
+    // The caller of a chat goes with the connection.
+    survives: survives === true && spec.kind === 'execute',
+    onSpawn: (pid) => log.debug({ job_id: id, pid }, 'agent started'),
+  };
+  return await watched(runtime, run, paths, output, (ends) => runProcess(options, AbortSignal.any([signal, ...ends])));
 }
 
 /** Takes over the agent of a job that an earlier process began. */
 async function adoptProgram(
-  { containment, hurry, lingerMs, log }: Runtime,
-  { id }: AgentRun,
+  runtime: Runtime,
+  run: AgentRun,
   paths: RunPaths,
   output: AgentOutput,
   signal: AbortSignal,
-): Promise<ProcessExit> {
+): Promise<WatchedExit> {
+  const { containment, hurry, log } = runtime;
   const adoption = containment?.adoption;
   if (adoption === undefined) throw new Error('nothing can be adopted at this level of containment');
-  log.info({ job_id: id }, 'agent adopted');
-  const hasResult = async (): Promise<boolean> => (await findResult(paths.stdout, output)).outcome === 'found';
-  const linger = watchLingering({ stdoutFile: paths.stdout, hasResult, patienceMs: lingerMs ?? defaultLingerMs });
-  try {
-    return await adoptRun(adoption, { ...filesOf(paths, id), hurry }, AbortSignal.any([signal, linger.signal]));
-  } finally {
-    linger.stop();
-  }
+  log.info({ job_id: run.id }, 'agent adopted');
+  const options = { ...filesOf(paths, run.id), hurry };
+  return await watched(runtime, run, paths, output, (ends) =>
+    adoptRun(adoption, options, AbortSignal.any([signal, ...ends])),
+  );
 }
 
 /** What ties a run to the supervisor that holds it. */

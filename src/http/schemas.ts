@@ -89,6 +89,10 @@ export const JobItemSchema = z.object({
   session_id: z.string().nullable(),
   changes: ChangesSchema.nullable().describe('Null until an agent has run; the lists are in /jobs/{id}/changes'),
   containment: ContainmentSchema.nullable().describe('Null until an agent has run'),
+  disk_bytes: z
+    .int()
+    .nullable()
+    .describe('The most that the job was seen to take on disk; null before the first look, also where it ended before'),
   retry_of: z.string().nullable().describe('The job whose request this one repeats'),
   followed_up: z
     .boolean()

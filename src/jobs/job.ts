@@ -34,6 +34,7 @@ export const jobReasons = [
   'cancelled',
   'client_gone',
   'output_limit',
+  'disk_limit',
   'spawn_error',
   'workspace_error',
   'shutdown',
@@ -128,6 +129,8 @@ export interface AgentReport {
   /** The HTTP status with which the model's API refused, if that is what ended the run. */
   readonly apiStatus: number | null;
   readonly containment: JobContainment | null;
+  /** The most that the job was seen to take on disk, its workspace and its files; absent or null where nobody looked in time. */
+  readonly diskBytes?: number | null;
 }
 
 /** How a job ended. `error` is a sentence for a person, null when it completed. */
