@@ -7,7 +7,7 @@ import type { AgentRunner, Clock } from './jobs/ports.ts';
 import { chooseContainment, chooseNamespace } from './process/choose-containment.ts';
 import type { Containment } from './process/containment.ts';
 import type { Logger } from './telemetry/logger.ts';
-import { createWorkspaceManager, type GitWorkspaces } from './workspaces/workspace-manager.ts';
+import { createWorkspaceManager, type GitWorkspaces, type WorkspaceOptions } from './workspaces/workspace-manager.ts';
 
 /** What the settings mean to each adapter: seconds become milliseconds, names become paths. */
 
@@ -39,12 +39,19 @@ export async function createContainment(config: Config, dataDir: string, log: Lo
   throw new ConfigError(`ISOLATION holds "namespace"; allowed: none, or what makes it work (${namespace})`);
 }
 
-export function createWorkspaces(config: Config, dataDir: string, env: Environment, log: Logger): GitWorkspaces {
+export function createWorkspaces(
+  config: Config,
+  dataDir: string,
+  shared: Pick<WorkspaceOptions, 'remover'>,
+  env: Environment,
+  log: Logger,
+): GitWorkspaces {
   const gitEnv = gitVariables.flatMap((name) => {
     const value = env[name];
     return value === undefined ? [] : [[name, value] as const];
   });
   return createWorkspaceManager({
+    ...shared,
     basePath: resolve(config.WORKSPACE_DIR ?? join(dataDir, 'base')),
     baseUrl: config.BASE_REPO_URL,
     baseBranch: config.BASE_BRANCH,
@@ -64,7 +71,7 @@ export function createWorkspaces(config: Config, dataDir: string, env: Environme
 
 export function createRunner(
   config: Config,
-  runs: Pick<AgentRunnerOptions, 'runsDir' | 'recorder' | 'containment' | 'disk'>,
+  runs: Pick<AgentRunnerOptions, 'runsDir' | 'recorder' | 'containment' | 'disk' | 'remover'>,
   env: Environment,
   log: Logger,
 ): AgentRunner {

@@ -22,6 +22,7 @@ import { createWebhookClient, type WebhookSettings } from './http/webhook-client
 import { createJobService, type JobServiceControl } from './jobs/job-service.ts';
 import type { AgentRunner, Store } from './jobs/ports.ts';
 import type { Containment } from './process/containment.ts';
+import { createRemover } from './process/remover.ts';
 import { createMemoryQueue } from './queue/memory-queue.ts';
 import { createSqliteStore } from './store/sqlite-store.ts';
 import { createLogger, type Logger } from './telemetry/logger.ts';
@@ -122,12 +123,13 @@ async function createParts(
   store: Store,
   log: Logger,
 ): Promise<Parts> {
-  const workspaces = createWorkspaces(config, dataDir, env, log);
+  const remover = createRemover({ log });
+  const workspaces = createWorkspaces(config, dataDir, { remover }, env, log);
   const containment = await createContainment(config, dataDir, log);
   const runsDir = join(dataDir, 'runs');
   const recorder = createRunRecorder({ runsDir, log });
   const disk = createDiskMeter({ limitBytes: config.MAX_WORKSPACE_BYTES, log });
-  const runner = createRunner(config, { runsDir, recorder, containment, disk }, env, log);
+  const runner = createRunner(config, { runsDir, recorder, containment, disk, remover }, env, log);
   const webhooks = webhookSettings(config);
   const metrics = createMetrics({ version, stats: () => jobs.stats() });
   const freeSpace = createFreeSpaceCheck({

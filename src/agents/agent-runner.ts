@@ -3,6 +3,7 @@ import { isStructured, type JobId, type JobOutcome, outcomeWithoutAgent } from '
 import type { AgentRun, AgentRunner, Clock, Log } from '../jobs/ports.ts';
 import type { Command } from '../process/command.ts';
 import type { AdoptedFiles, Containment } from '../process/containment.ts';
+import { createRemover, type Remover } from '../process/remover.ts';
 import { adoptRun, type ProcessExit, type ProcessOptions, runProcess } from '../process/run-process.ts';
 import { killStrays } from '../process/strays.ts';
 import { readEvents } from './agent-events.ts';
@@ -43,6 +44,8 @@ export interface AgentRunnerOptions {
   readonly lingerMs?: number;
   /** Ends jobs that take too much disk; nobody looks where this is absent. */
   readonly disk?: DiskMeter;
+  /** Removes what runs leave; one of its own where this is absent. */
+  readonly remover?: Remover;
   readonly log: Log;
   readonly clock: Clock;
 }
@@ -69,7 +72,7 @@ export function createAgentRunner(options: AgentRunnerOptions): AgentRunner {
   const runtime: Runtime = {
     ...options,
     hurry: hurry.signal,
-    directories: createRunDirectories(options.runsDir, options.log),
+    directories: createRunDirectories(options.runsDir, options.remover ?? createRemover(options), options.log),
   };
   const { directories, log, providers } = runtime;
   const running = new Map<JobId, LiveRun>();

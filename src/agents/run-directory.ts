@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import type { JobId } from '../jobs/job.ts';
 import { isJobId } from '../jobs/job-id.ts';
 import type { Log } from '../jobs/ports.ts';
-import { removeTree } from '../process/remove-tree.ts';
+import type { Remover } from '../process/remover.ts';
 
 /** The files of one run, all in one directory of its own. */
 export interface RunPaths {
@@ -30,7 +30,7 @@ export interface RunDirectories {
   hold(name: string): void;
   /** Makes an empty directory for a run; what an earlier attempt left is put away. */
   create(name: string, prompt: string, systemPrompt: string | null): Promise<RunPaths>;
-  /** Takes the agent's own files away and leaves the logs. Never rejects: what it cannot remove is left to `sweep`. */
+  /** Takes the agent's own files away and leaves the logs. Never rejects: what cannot be moved is tried again later. */
   release(name: string): Promise<void>;
   /** Takes all of it away. Never rejects. */
   remove(name: string): Promise<void>;
@@ -41,28 +41,23 @@ export interface RunDirectories {
 }
 
 const trashPrefix = '.trash-';
-/** Far below what a command line may hold. */
-const maxRemovedAtOnce = 200;
 /** Names that are not a job's: made for a moment, and trash after a restart. */
 export const scratchPrefix = '.check-';
 
-export function createRunDirectories(runsDir: string, log: Log): RunDirectories {
+export function createRunDirectories(runsDir: string, remover: Remover, log: Log): RunDirectories {
   // The agent is told these paths, and stands elsewhere.
   const root = resolve(runsDir);
-  const removeLater = createRemover(log);
   /** Created here and not yet released. */
   const inUse = new Set<string>();
 
   const discard = async (...paths: readonly string[]): Promise<void> => {
-    try {
-      // Out of sight at once. The new parent is ours: an agent that put a link in a directory's place moves only the link.
-      const trash = join(root, `${trashPrefix}${randomUUID()}`);
-      await mkdir(trash, { recursive: true, mode: 0o700 });
-      const moved = await Promise.all(paths.map((path, i) => moveIfThere(path, join(trash, String(i)))));
-      if (moved.includes(true)) removeLater(trash);
-      else await rmdir(trash);
-    } catch (error) {
-      log.warn({ err: error, paths }, 'a directory could not be moved away; the next start tries again');
+    for (const [path, error] of await moveAway(root, paths, remover)) {
+      if (error === null) {
+        remover.settle(path);
+        continue;
+      }
+      log.warn({ err: error, path }, 'a directory could not be moved away; it is tried again later');
+      remover.setAside(path, () => void discard(path));
     }
   };
   const paths = (name: string): RunPaths => runPaths(root, name);
@@ -75,7 +70,7 @@ export function createRunDirectories(runsDir: string, log: Log): RunDirectories 
       inUse.add(name);
       await mkdir(root, { recursive: true, mode: 0o700 });
       if (!(await makeDirectory(run.directory))) {
-        await discard(run.directory);
+        await moveAway(root, [run.directory], remover);
         await mkdir(run.directory, { mode: 0o700 });
       }
       await Promise.all([
@@ -98,7 +93,7 @@ export function createRunDirectories(runsDir: string, log: Log): RunDirectories 
     async sweep(known) {
       for (const name of await entries(root)) {
         if (inUse.has(name)) continue;
-        if (name.startsWith(trashPrefix)) removeLater(join(root, name));
+        if (name.startsWith(trashPrefix)) remover.remove(join(root, name));
         else if (name.startsWith(scratchPrefix)) await discard(paths(name).directory);
         else if (isJobId(name) && (await known(name))) await discard(paths(name).config, paths(name).tmp);
         else if (isJobId(name)) await discard(paths(name).directory);
@@ -107,23 +102,25 @@ export function createRunDirectories(runsDir: string, log: Log): RunDirectories 
   };
 }
 
-/** Removes in the background, one process at a time for all that came meanwhile: more would compete with the agents. */
-function createRemover(log: Log): (path: string) => void {
-  const waste: string[] = [];
-  let removing = false;
-  const removeWaste = async (): Promise<void> => {
-    removing = true;
-    while (waste.length > 0) {
-      const paths = waste.splice(0, maxRemovedAtOnce);
-      const error = await removeTree(...paths);
-      if (error !== null) log.warn({ err: error, paths }, 'not all could be removed; the next start tries again');
-    }
-    removing = false;
-  };
-  return (path) => {
-    waste.push(path);
-    if (!removing) void removeWaste();
-  };
+/**
+ * Out of sight at once, and removed later. The new parent is ours: an agent that put a link in a directory's place moves only
+ * the link. Never rejects: answers for each why it is still there, or null.
+ */
+async function moveAway(
+  root: string,
+  paths: readonly string[],
+  remover: Remover,
+): Promise<readonly (readonly [path: string, error: unknown])[]> {
+  const trash = join(root, `${trashPrefix}${randomUUID()}`);
+  try {
+    await mkdir(trash, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    return paths.map((path) => [path, error]);
+  }
+  const moves = await Promise.allSettled(paths.map((path, i) => moveIfThere(path, join(trash, String(i)))));
+  const isEmpty = moves.every((move) => move.status === 'rejected' || !move.value);
+  if (!isEmpty || !(await removeEmpty(trash))) remover.remove(trash);
+  return moves.map((move, i) => [paths[i] ?? '', move.status === 'rejected' ? move.reason : null]);
 }
 
 /** Where the files of a run are, whether or not they are there. `runsDir` is absolute, or the agent could not use them. */
@@ -164,6 +161,14 @@ async function moveIfThere(from: string, to: string): Promise<boolean> {
     if (hasCode(error, 'ENOENT')) return false;
     throw error;
   }
+}
+
+/** Without a process. False if that failed. */
+async function removeEmpty(directory: string): Promise<boolean> {
+  return await rmdir(directory).then(
+    () => true,
+    () => false,
+  );
 }
 
 async function entries(directory: string): Promise<readonly string[]> {

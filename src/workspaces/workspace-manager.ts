@@ -6,6 +6,7 @@ import { WorkspaceError } from '../jobs/errors.ts';
 import type { JobId } from '../jobs/job.ts';
 import { isJobId } from '../jobs/job-id.ts';
 import type { Clock, Log, Workspace, WorkspaceManager } from '../jobs/ports.ts';
+import { createRemover, type Remover } from '../process/remover.ts';
 import { type BaseRepo, createBaseRepo } from './base-repo.ts';
 import { type ChangeTaker, createChangeTaker, openPatch, readDetails, type Snapshot } from './change-taker.ts';
 import { createGit, type Git } from './git.ts';
@@ -33,6 +34,8 @@ export interface WorkspaceOptions {
   readonly resultDir: (id: JobId) => string;
   /** All that git sees of the environment. */
   readonly gitEnv: Readonly<Record<string, string>>;
+  /** Closed with the workspaces; one of its own where it is absent. */
+  readonly remover?: Remover;
   readonly log: Log;
   readonly clock: Clock;
 }
@@ -40,8 +43,6 @@ export interface WorkspaceOptions {
 export interface GitWorkspaces extends WorkspaceManager {
   /** Finds or makes the base. Rejects only with the signal's reason: what else goes wrong is told by `check` and tried again. */
   start(signal: AbortSignal): Promise<void>;
-  /** How many workspaces could not be removed since the start. */
-  quarantined(): number;
   /** How many clones wait for a job. */
   ready(): number;
 }
@@ -57,7 +58,8 @@ export function createWorkspaceManager(options: WorkspaceOptions): GitWorkspaces
   const git = createGit(gitOptions);
   const gitLater = createGit({ ...gitOptions, lowPriority: true });
   const base = createBaseRepo({ ...options, ...paths, git });
-  const removal = createRemoval({ jobsDir: paths.jobsDir, log: options.log });
+  const { log, remover = createRemover({ log }) } = options;
+  const removal = createRemoval({ jobsDir: paths.jobsDir, remover, log });
   const { resultDir } = options;
   const taker = createChangeTaker({ ...options, path: options.gitEnv['PATH'] ?? '/usr/bin:/bin' });
   const { create, pool } = createCloning({ ...options, ...paths, git, gitLater, base, removal, taker });
@@ -66,7 +68,7 @@ export function createWorkspaceManager(options: WorkspaceOptions): GitWorkspaces
     create,
     changesOf: async (id) => await readDetails(resultDir(id)),
     patchOf: async (id) => await openPatch(resultDir(id)),
-    start: (signal) => start(paths, base, options.log, signal),
+    start: (signal) => start(paths, base, log, signal),
     adopt(id) {
       adopted.add(id);
       return adoptedWorkspace(id, join(paths.jobsDir, id), { removal, taker });
@@ -81,7 +83,6 @@ export function createWorkspaceManager(options: WorkspaceOptions): GitWorkspaces
       await pool.begin();
     },
     check: async () => (await base.check()) ?? (await checkJobsDir(paths.jobsDir)),
-    quarantined: removal.quarantined,
     ready: pool.ready,
     async close() {
       base.close();
