@@ -42,7 +42,7 @@ export async function createContainment(config: Config, dataDir: string, log: Lo
 export function createWorkspaces(
   config: Config,
   dataDir: string,
-  shared: Pick<WorkspaceOptions, 'remover'>,
+  shared: Pick<WorkspaceOptions, 'remover' | 'meter' | 'refusal'>,
   env: Environment,
   log: Logger,
 ): GitWorkspaces {

@@ -27,7 +27,7 @@ import { createMemoryQueue } from './queue/memory-queue.ts';
 import { createSqliteStore } from './store/sqlite-store.ts';
 import { createLogger, type Logger } from './telemetry/logger.ts';
 import { createMetrics, type Metrics } from './telemetry/metrics.ts';
-import { createFreeSpaceCheck } from './workspaces/free-space.ts';
+import { createFreeSpaceCheck, freeBytes } from './workspaces/free-space.ts';
 import type { GitWorkspaces } from './workspaces/workspace-manager.ts';
 
 /** The composition root: the one place that knows which adapter stands behind which port. */
@@ -123,20 +123,37 @@ async function createParts(
   store: Store,
   log: Logger,
 ): Promise<Parts> {
-  const remover = createRemover({ log });
-  const workspaces = createWorkspaces(config, dataDir, { remover }, env, log);
-  const containment = await createContainment(config, dataDir, log);
-  const runsDir = join(dataDir, 'runs');
-  const recorder = createRunRecorder({ runsDir, log });
-  const disk = createDiskMeter({ limitBytes: config.MAX_WORKSPACE_BYTES, log });
-  const runner = createRunner(config, { runsDir, recorder, containment, disk, remover }, env, log);
-  const webhooks = webhookSettings(config);
-  const metrics = createMetrics({ version, stats: () => jobs.stats() });
+  const jobsDir = resolve(config.JOBS_DIR ?? join(dataDir, 'jobs'));
   const freeSpace = createFreeSpaceCheck({
-    directories: { DATA_DIR: dataDir, JOBS_DIR: resolve(config.JOBS_DIR ?? join(dataDir, 'jobs')) },
+    directories: { DATA_DIR: dataDir, JOBS_DIR: jobsDir },
     minFreeBytes: config.MIN_FREE_DISK_BYTES,
     ...{ clock, log },
   });
+  const disk = createDiskMeter({ limitBytes: config.MAX_WORKSPACE_BYTES, log });
+  const remover = createRemover({ log, onRemoved: (ms) => metrics.workspaces.removed(ms) });
+  const metrics = createMetrics({
+    version,
+    stats: () => jobs.stats(),
+    workspaces: {
+      poolReady: () => workspaces.ready(),
+      removalsPending: remover.pending,
+      removalsQuarantined: remover.quarantined,
+      jobBytes: disk.totalBytes,
+      freeBytes: () => freeBytes(jobsDir),
+    },
+  });
+  const workspaces = createWorkspaces(
+    config,
+    dataDir,
+    { remover, meter: metrics.workspaces, refusal: freeSpace },
+    env,
+    log,
+  );
+  const containment = await createContainment(config, dataDir, log);
+  const runsDir = join(dataDir, 'runs');
+  const recorder = createRunRecorder({ runsDir, log });
+  const runner = createRunner(config, { runsDir, recorder, containment, disk, remover }, env, log);
+  const webhooks = webhookSettings(config);
   const jobs = createJobService({
     refusal: freeSpace,
     ...{ store, workspaces, runner, clock, log },

@@ -38,6 +38,8 @@ export interface PoolOptions {
   readonly taker: ChangeTaker;
   /** True while jobs make clones for themselves: the pool then leaves disk and processor to them. */
   readonly isBusy: () => boolean;
+  /** False while the disk is too full for clones that nobody has asked for. */
+  readonly hasRoom: () => Promise<boolean>;
   readonly log: Log;
 }
 
@@ -84,7 +86,7 @@ export function createPool(options: PoolOptions): Pool {
 
 /** Keeps the list of members full and fresh, one clone at a time. */
 function createFilling(options: PoolOptions, directory: string, members: Member[]) {
-  const { size, base, log, isBusy } = options;
+  const { size, base, log, isBusy, hasRoom } = options;
   const closing = new AbortController();
   let begun = false;
   let filling: Promise<void> | null = null;
@@ -106,7 +108,8 @@ function createFilling(options: PoolOptions, directory: string, members: Member[
   async function fillUp(): Promise<void> {
     try {
       await refresh();
-      while (goesOn() && members.length < size) members.push(await make(options, directory, closing.signal));
+      while (goesOn() && members.length < size && (await hasRoom()))
+        members.push(await make(options, directory, closing.signal));
     } catch (error) {
       // Whoever takes the next one tries again.
       if (!closing.signal.aborted) log.warn({ err: error }, 'no clone could be made ready');

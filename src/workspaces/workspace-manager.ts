@@ -12,8 +12,9 @@ import { type ChangeTaker, createChangeTaker, openPatch, readDetails, type Snaps
 import { createGit, type Git } from './git.ts';
 import { createMutex } from './mutex.ts';
 import { createPool, type Pool } from './pool.ts';
-import { createPreparation, makeDirectory, type Place } from './preparation.ts';
+import { createPreparation, makeDirectory, type Place, type Preparation } from './preparation.ts';
 import { createRemoval, type Removal } from './removal.ts';
+import { noMeter, type WorkspaceMeter } from './workspace-meter.ts';
 
 export interface WorkspaceOptions {
   /** The warm base clone: used as it is if it is a repository, else made there. */
@@ -34,6 +35,9 @@ export interface WorkspaceOptions {
   readonly resultDir: (id: JobId) => string;
   /** All that git sees of the environment. */
   readonly gitEnv: Readonly<Record<string, string>>;
+  /** Why no more clones should be made ready, a sentence; null when there is room. */
+  readonly refusal?: () => Promise<string | null>;
+  readonly meter?: WorkspaceMeter;
   /** Closed with the workspaces; one of its own where it is absent. */
   readonly remover?: Remover;
   readonly log: Log;
@@ -101,12 +105,16 @@ interface CloningDeps extends WorkspaceOptions {
 }
 
 function createCloning(deps: CloningDeps): { readonly create: WorkspaceManager['create']; readonly pool: Pool } {
-  const { jobsDir, base, removal, taker } = deps;
+  const { jobsDir, base, removal, taker, meter = noMeter } = deps;
   const clones = createMutex(parallelClones);
-  const prepare = createPreparation(deps);
+  const { prepare, isUpdated } = noteUpdates(createPreparation(deps));
   const prepareLater = createPreparation({ ...deps, git: deps.gitLater });
   let cloning = 0;
-  const pool = createPool({ ...deps, size: deps.poolSize, prepare, prepareLater, isBusy: () => cloning > 0 });
+  const pool = createPool({
+    ...{ ...deps, size: deps.poolSize, prepare, prepareLater },
+    isBusy: () => cloning > 0,
+    hasRoom: async () => deps.refusal === undefined || (await deps.refusal()) === null,
+  });
 
   const create: WorkspaceManager['create'] = async (id, signal, { ref } = { ref: null }) => {
     if (!isJobId(id)) throw new WorkspaceError('A workspace needs the id of a job');
@@ -114,7 +122,7 @@ function createCloning(deps: CloningDeps): { readonly create: WorkspaceManager['
     const path = join(jobsDir, id);
     await makeDirectory(path);
     try {
-      const snapshot = (await pool.take(path, state, signal)) ?? (await clone({ name: id, path, state }, signal));
+      const snapshot = await fill({ name: id, path, state }, signal);
       if (signal.aborted) await taker.forget(snapshot);
       signal.throwIfAborted();
       await taker.assign(id, snapshot);
@@ -129,6 +137,15 @@ function createCloning(deps: CloningDeps): { readonly create: WorkspaceManager['
     }
   };
 
+  async function fill(place: Place, signal: AbortSignal): Promise<Snapshot> {
+    const since = performance.now();
+    const ready = await pool.take(place.path, place.state, signal);
+    const snapshot = ready ?? (await clone(place, signal));
+    const by = ready === null ? 'clone' : isUpdated(ready) ? 'update' : 'pool';
+    meter.prepared(by, performance.now() - since);
+    return snapshot;
+  }
+
   async function clone(place: Place, signal: AbortSignal): Promise<Snapshot> {
     cloning += 1;
     try {
@@ -139,6 +156,20 @@ function createCloning(deps: CloningDeps): { readonly create: WorkspaceManager['
   }
 
   return { create, pool };
+}
+
+/** The same preparation, which knows what it brought up to date. */
+function noteUpdates(preparation: Preparation) {
+  const updated = new WeakSet<Snapshot>();
+  const prepare: Preparation = {
+    ...preparation,
+    async bring(place, signal) {
+      const snapshot = await preparation.bring(place, signal);
+      updated.add(snapshot);
+      return snapshot;
+    },
+  };
+  return { prepare, isUpdated: (snapshot: Snapshot): boolean => updated.has(snapshot) };
 }
 
 function workspace(id: JobId, path: string, snapshot: Snapshot, { removal, taker }: CloningDeps): Workspace {

@@ -28,6 +28,12 @@ describe('with MAX_WORKSPACE_BYTES', () => {
       disk_bytes: expect.toSatisfy((bytes: number) => bytes > 0 && bytes < 64 * mib),
     });
     expect(await workspacesOf(service)).toEqual([]);
+    const metrics = await (await service.fetch('/metrics')).text();
+    expect(metrics).toContain('agent_jobs_finished_total{status="failed",reason="disk_limit",provider="claude"} 1');
+    expect(metrics).toMatch(/^agent_job_disk_bytes_count 2$/m);
+    expect(metrics).toMatch(/^agent_workspace_prepare_seconds_count\{kind="(pool|clone)"\} [12]$/m);
+    expect(metrics).toMatch(/^agent_workspace_disk_free_bytes [1-9]\d+$/m);
+    expect(metrics).toMatch(/^agent_git_lock_wait_seconds_count [1-9]/m);
   });
 
   test('a job that was adopted is held to it, too', async () => {

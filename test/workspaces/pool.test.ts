@@ -2,6 +2,7 @@ import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { createJobId } from '../../src/jobs/job-id.ts';
+import type { WorkspaceMeter } from '../../src/workspaces/workspace-meter.ts';
 import { describeWorkspaceManager } from '../contracts/workspace-manager.ts';
 import { createGitRepo, openGitRepo } from '../helpers/git-repo.ts';
 import { waitFor } from '../helpers/wait.ts';
@@ -116,4 +117,51 @@ test('a pool that cannot be filled keeps no job waiting, and closing ends what i
   expect(workspace.baseCommit).not.toBeNull();
   await fixture.manager.close();
   expect(fixture.manager.ready()).toBe(0);
+});
+
+test('a disk that is too full for more jobs gets no ready clones either, until there is room again', async () => {
+  let asked = 0;
+  let reason: string | null = 'The disk is full';
+  const refusal = async () => {
+    asked += 1;
+    return reason;
+  };
+  const fixture = await startedFixture({ poolSize: 2, refusal });
+  await fixture.manager.sweep();
+  await waitFor(
+    () => asked,
+    (count) => count > 0,
+  );
+  await using workspace = await fixture.create();
+  expect(workspace.baseCommit).not.toBeNull();
+  await waitFor(
+    () => asked,
+    (count) => count > 1,
+    { what: 'the pool to ask again' },
+  );
+  expect([fixture.manager.ready(), await namesIn(join(fixture.jobsDir, '.pool'))]).toEqual([0, []]);
+  reason = null;
+  await using another = await fixture.create();
+  expect(another.baseCommit).not.toBeNull();
+  await full(fixture, 2);
+});
+
+test('how each job came to its workspace is told with its time, and what fetches waited for each other', async () => {
+  const root = await temporaryDirectory();
+  const origin = await createGitRepo(join(root, 'origin'), { 'a.txt': 'old' });
+  const seen: string[] = [];
+  const waits: number[] = [];
+  const meter: WorkspaceMeter = {
+    lockWaited: (ms) => void waits.push(ms),
+    prepared: (by, ms) => void seen.push(ms > 0 ? by : 'in no time'),
+  };
+  const fixture = await filled({ root, baseUrl: origin.path, fetchDebounceMs: 0, meter }, 1);
+  await using hit = await fixture.create();
+  await full(fixture, 1);
+  const commit = await origin.commit({ 'a.txt': 'new' });
+  await using updated = await fixture.create();
+  await using own = await fixture.manager.create(createJobId(), never, { ref: hit.baseCommit });
+  expect([updated.baseCommit, own.baseCommit]).toEqual([commit, hit.baseCommit]);
+  expect(seen).toEqual(['pool', 'update', 'clone']);
+  expect(waits.length).toBeGreaterThan(1);
 });
