@@ -40,6 +40,7 @@ async function remove(paths: readonly string[], signal: AbortSignal | undefined)
 }
 
 async function run(command: readonly string[], signal: AbortSignal | undefined): Promise<Error | null> {
+  if (signal?.aborted === true) return null;
   const result = await execa('nice', ['-n', '19', ...command], {
     env,
     extendEnv: false,
