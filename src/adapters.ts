@@ -7,7 +7,8 @@ import type { AgentRunner, Clock } from './jobs/ports.ts';
 import { chooseContainment, chooseNamespace } from './process/choose-containment.ts';
 import type { Containment } from './process/containment.ts';
 import type { Logger } from './telemetry/logger.ts';
-import { createWorkspaceManager, type GitWorkspaces, type WorkspaceOptions } from './workspaces/workspace-manager.ts';
+import { createWorkspaceClient, type Workspaces } from './workspaces/workspace-client.ts';
+import type { WorkspaceMeter } from './workspaces/workspace-meter.ts';
 
 /** What the settings mean to each adapter: seconds become milliseconds, names become paths. */
 
@@ -42,16 +43,15 @@ export async function createContainment(config: Config, dataDir: string, log: Lo
 export function createWorkspaces(
   config: Config,
   dataDir: string,
-  shared: Pick<WorkspaceOptions, 'remover' | 'meter' | 'refusal'>,
+  meter: WorkspaceMeter,
   env: Environment,
   log: Logger,
-): GitWorkspaces {
+): Workspaces {
   const gitEnv = gitVariables.flatMap((name) => {
     const value = env[name];
     return value === undefined ? [] : [[name, value] as const];
   });
-  return createWorkspaceManager({
-    ...shared,
+  const settings = {
     basePath: resolve(config.WORKSPACE_DIR ?? join(dataDir, 'base')),
     baseUrl: config.BASE_REPO_URL,
     baseBranch: config.BASE_BRANCH,
@@ -60,13 +60,21 @@ export function createWorkspaces(
     fetchDebounceMs: config.FETCH_DEBOUNCE_SECONDS * 1000,
     scratchDir: join(dataDir, 'scratch'),
     // Beside the log of the run, and so forgotten with it.
-    resultDir: (id) => join(dataDir, 'runs', id),
+    resultsDir: join(dataDir, 'runs'),
     // Where none is configured: a name under a file, which cannot exist.
     gitCryptKey: config.GIT_CRYPT_KEY ?? '/dev/null/none',
     gitEnv: Object.fromEntries(gitEnv),
-    log,
-    clock,
-  });
+    room: roomSettings(config, dataDir),
+  };
+  return createWorkspaceClient(settings, log, meter);
+}
+
+/** Where jobs write, and how much has to be free there. */
+export function roomSettings(config: Config, dataDir: string) {
+  return {
+    directories: { DATA_DIR: dataDir, JOBS_DIR: resolve(config.JOBS_DIR ?? join(dataDir, 'jobs')) },
+    minFreeBytes: config.MIN_FREE_DISK_BYTES,
+  };
 }
 
 export function createRunner(

@@ -7,6 +7,7 @@ import {
   createRunner,
   createWorkspaces,
   openAiSettings,
+  roomSettings,
   webhookSettings,
 } from './adapters.ts';
 import { createDiskMeter } from './agents/disk-meter.ts';
@@ -28,7 +29,7 @@ import { createSqliteStore } from './store/sqlite-store.ts';
 import { createLogger, type Logger } from './telemetry/logger.ts';
 import { createMetrics, type Metrics } from './telemetry/metrics.ts';
 import { createFreeSpaceCheck, freeBytes } from './workspaces/free-space.ts';
-import type { GitWorkspaces } from './workspaces/workspace-manager.ts';
+import type { Workspaces } from './workspaces/workspace-client.ts';
 
 /** The composition root: the one place that knows which adapter stands behind which port. */
 
@@ -58,7 +59,7 @@ interface Parts {
   readonly config: Config;
   readonly log: Logger;
   readonly store: Store;
-  readonly workspaces: GitWorkspaces;
+  readonly workspaces: Workspaces;
   readonly runner: AgentRunner;
   readonly jobs: JobServiceControl;
   readonly freeSpace: () => Promise<string | null>;
@@ -123,33 +124,24 @@ async function createParts(
   store: Store,
   log: Logger,
 ): Promise<Parts> {
-  const jobsDir = resolve(config.JOBS_DIR ?? join(dataDir, 'jobs'));
-  const freeSpace = createFreeSpaceCheck({
-    directories: { DATA_DIR: dataDir, JOBS_DIR: jobsDir },
-    minFreeBytes: config.MIN_FREE_DISK_BYTES,
-    ...{ clock, log },
-  });
+  // First what may refuse the settings: what comes after it starts a process.
+  const containment = await createContainment(config, dataDir, log);
+  const room = roomSettings(config, dataDir);
+  const freeSpace = createFreeSpaceCheck({ ...room, clock, log });
   const disk = createDiskMeter({ limitBytes: config.MAX_WORKSPACE_BYTES, log });
   const remover = createRemover({ log, onRemoved: (ms) => metrics.workspaces.removed(ms) });
   const metrics = createMetrics({
     version,
     stats: () => jobs.stats(),
     workspaces: {
-      poolReady: () => workspaces.ready(),
-      removalsPending: remover.pending,
-      removalsQuarantined: remover.quarantined,
+      poolReady: () => workspaces.figures().poolReady,
+      removalsPending: () => remover.pending() + workspaces.figures().removalsPending,
+      removalsQuarantined: () => remover.quarantined() + workspaces.figures().removalsQuarantined,
       jobBytes: disk.totalBytes,
-      freeBytes: () => freeBytes(jobsDir),
+      freeBytes: () => freeBytes(room.directories.JOBS_DIR),
     },
   });
-  const workspaces = createWorkspaces(
-    config,
-    dataDir,
-    { remover, meter: metrics.workspaces, refusal: freeSpace },
-    env,
-    log,
-  );
-  const containment = await createContainment(config, dataDir, log);
+  const workspaces = createWorkspaces(config, dataDir, metrics.workspaces, env, log);
   const runsDir = join(dataDir, 'runs');
   const recorder = createRunRecorder({ runsDir, log });
   const runner = createRunner(config, { runsDir, recorder, containment, disk, remover }, env, log);

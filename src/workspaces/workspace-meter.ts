@@ -7,6 +7,16 @@ export interface WorkspaceMeter {
   lockWaited(ms: number): void;
   /** From the base's commit being known to a workspace that an agent can be let into. */
   prepared(by: PreparedBy, ms: number): void;
+  /** From being put in the trash, or tried once more, until a workspace was gone. */
+  removed(ms: number): void;
 }
 
-export const noMeter: WorkspaceMeter = { lockWaited: () => {}, prepared: () => {} };
+/** What workspaces are like now. */
+export interface WorkspaceFigures {
+  readonly poolReady: number;
+  readonly removalsPending: number;
+  readonly removalsQuarantined: number;
+}
+
+export const noMeter: WorkspaceMeter = { lockWaited: () => {}, prepared: () => {}, removed: () => {} };
+export const noFigures: WorkspaceFigures = { poolReady: 0, removalsPending: 0, removalsQuarantined: 0 };

@@ -153,6 +153,7 @@ test('how each job came to its workspace is told with its time, and what fetches
   const waits: number[] = [];
   const meter: WorkspaceMeter = {
     lockWaited: (ms) => void waits.push(ms),
+    removed: () => {},
     prepared: (by, ms) => void seen.push(ms > 0 ? by : 'in no time'),
   };
   const fixture = await filled({ root, baseUrl: origin.path, fetchDebounceMs: 0, meter }, 1);
