@@ -86,9 +86,13 @@ describe('a run that takes more disk than is allowed', () => {
   });
 
   test('is not ended where it stays below, and its figure is in the report', async () => {
-    await using fixture = await createRunnerFixture({ disk: createMeter(64 * mib) });
-    const script = `bash: head -c ${8 * mib} /dev/zero > large\nsleep-ms: 500\nsay: done`;
-    expect(await fixture.run(script)).toMatchObject({
+    const disk = createMeter(64 * mib);
+    await using fixture = await createRunnerFixture({ disk });
+    const script = `bash: head -c ${8 * mib} /dev/zero > large; while [ ! -e seen ]; do sleep 0.05; done\nsay: done`;
+    const run = fixture.start(script);
+    await waitFor(disk.totalBytes, (bytes) => bytes > 8 * mib);
+    await writeFile(join(fixture.workspacePath, 'seen'), '');
+    expect(await run.outcome).toMatchObject({
       ...{ status: 'completed', reason: 'ok' },
       report: { diskBytes: expect.toSatisfy((bytes: number) => bytes > 8 * mib) },
     });
