@@ -14,7 +14,7 @@ import { agentEnvironment, jobMark } from './environment.ts';
 import { findExecutable } from './executable.ts';
 import { watchLingering } from './lingering.ts';
 import type { AgentOutput, AgentProvider } from './provider.ts';
-import { createRunDirectories, type RunDirectories, type RunPaths } from './run-directory.ts';
+import { createRunDirectories, type RunDirectories, type RunInput, type RunPaths } from './run-directory.ts';
 import type { Recording, RunRecorder } from './run-recorder.ts';
 
 export interface AgentRunnerOptions {
@@ -139,7 +139,7 @@ async function runAgent(
     const paths = directories.paths(id);
     return await conclude(live, run, paths, await adoptProgram(runtime, run, paths, provider.output, signal));
   }
-  const paths = await directories.create(id, provider.stdin(spec), spec.systemPrompt);
+  const paths = await directories.create(id, inputOf(provider, run));
   recording.start();
   const args = provider.args({ id, spec, paths, sessionId: randomUUID() });
   const env = environment(runtime, provider, id, paths);
@@ -149,6 +149,12 @@ async function runAgent(
   const exit = await runProgram(runtime, program, run, paths, provider.output, signal);
   if (exit.spawnError !== null) log.error({ job_id: id, err: exit.spawnError }, 'agent could not be started');
   return await conclude(live, run, paths, exit);
+}
+
+function inputOf(provider: AgentProvider, { spec, workspacePath }: AgentRun): RunInput {
+  const { systemPrompt, history, model } = spec;
+  const turns = history === undefined ? null : (provider.history?.(history, workspacePath, model) ?? null);
+  return { prompt: provider.stdin(spec), systemPrompt, history: turns };
 }
 
 async function conclude(live: LiveRun, { spec }: AgentRun, paths: RunPaths, exit: ProcessExit): Promise<JobOutcome> {
@@ -186,7 +192,10 @@ async function runProgram(
         ...(containment === undefined ? {} : { containment }),
         access: {
           writable: [workspacePath, paths.config, paths.tmp],
-          readable: spec.systemPrompt === null ? [] : [paths.systemPrompt],
+          readable: [
+            ...(spec.systemPrompt === null ? [] : [paths.systemPrompt]),
+            ...(spec.history === undefined ? [] : [paths.history]),
+          ],
         },
         // Set in the agent's environment, and so in that of all it starts.
         ...filesOf(paths, id),

@@ -125,7 +125,11 @@ describe('a request that can be taken', () => {
     });
     expect(answer.json()).toMatchObject({ choices: [{ message: { tool_calls: [{ function: { name: 'f' } }] } }] });
     expect((await allJobs())[0]?.spec).toMatchObject({
-      prompt: expect.stringMatching(/<assistant>\nHello\n[^]+Go on$/),
+      prompt: 'Go on',
+      history: [
+        { role: 'user', text: 'Hi' },
+        { role: 'assistant', text: 'Hello' },
+      ],
       systemPrompt: 'Be brief',
       effort: 'high',
       outputSchema: { title: 'f', type: 'object' },
