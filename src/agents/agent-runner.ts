@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { isStructured, type JobId, type JobOutcome, outcomeWithoutAgent } from '../jobs/job.ts';
+import { existsSync } from 'node:fs';
+import { isStructured, type JobId, type JobOutcome, type JobSpec, outcomeWithoutAgent } from '../jobs/job.ts';
 import type { AgentRun, AgentRunner, Clock, Log } from '../jobs/ports.ts';
 import type { Command } from '../process/command.ts';
 import type { AdoptedFiles, Containment } from '../process/containment.ts';
@@ -74,7 +75,7 @@ export function createAgentRunner(options: AgentRunnerOptions): AgentRunner {
 
   return {
     async run(run, signal) {
-      const provider = Object.hasOwn(providers, run.spec.provider) ? providers[run.spec.provider] : undefined;
+      const provider = providerOf(runtime, run.spec);
       if (provider === undefined) return notStarted('No agent CLI of this name is known');
       const stdoutFile = directories.paths(run.id).stdout;
       const live: LiveRun = { provider, stdoutFile, structured: isStructured(run.spec), ended: false };
@@ -106,6 +107,13 @@ export function createAgentRunner(options: AgentRunnerOptions): AgentRunner {
       if (live === undefined) return nothing();
       const { stdoutFile, provider, structured } = live;
       return readEvents({ stdoutFile, output: provider.output, structured, ended: () => live.ended }, signal);
+    },
+    replay({ id, spec }, signal) {
+      const provider = providerOf(runtime, spec);
+      if (provider === undefined || running.has(id)) return nothing();
+      const stdoutFile = directories.paths(id).stdout;
+      const source = { stdoutFile, output: provider.output, structured: isStructured(spec), ended: () => true };
+      return existsSync(stdoutFile) ? readEvents(source, signal) : nothing();
     },
     async forget(id) {
       if (!running.has(id)) await directories.remove(id);
@@ -250,6 +258,10 @@ function environment({ sourceEnv, allowEnv }: Runtime, provider: AgentProvider, 
     tmpDir: paths.tmp,
     isRoot: process.getuid?.() === 0,
   });
+}
+
+function providerOf({ providers }: Runtime, { provider }: JobSpec): AgentProvider | undefined {
+  return Object.hasOwn(providers, provider) ? providers[provider] : undefined;
 }
 
 function binOf({ bin }: Runtime, { name }: AgentProvider): string {

@@ -207,6 +207,8 @@ export interface AgentRunner {
    * own pace: a slow reader costs no memory and loses nothing. Ends at once for a job that does not run here.
    */
   follow(id: JobId, signal: AbortSignal): AsyncIterable<AgentEvent>;
+  /** The same of a job whose run has ended, with the same events in the same pieces, as long as its log is kept. */
+  replay?(job: Pick<JobRecord, 'id' | 'spec'>, signal: AbortSignal): AsyncIterable<AgentEvent>;
   /** Removes the log of a job that is no longer kept. */
   forget(id: JobId): Promise<void>;
   /** Removes what runs of a dead process left: processes, temporary directories, and the logs of jobs not in `known`. */

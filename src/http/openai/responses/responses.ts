@@ -84,16 +84,25 @@ function readRoute(app: TypedApp, deps: V1Deps): void {
       summary: 'Read a response, or follow it from its beginning',
       tags: ['openai'],
       params,
-      querystring: z.looseObject({ stream: z.enum(['true', 'false']).optional() }),
+      querystring: z.looseObject({
+        stream: z.enum(['true', 'false']).optional(),
+        starting_after: z.coerce
+          .number()
+          .int()
+          .gte(0)
+          .optional()
+          .describe('With `stream=true`: only the events after the one with this `sequence_number`'),
+      }),
       response: answered,
     },
     handler: async ({ params: { id }, query, log }, reply) => {
       const job = await keptJob(deps, id);
-      if (query['starting_after'] !== undefined)
-        throw badRequest('starting_after: not supported', 'starting_after', 'unsupported_value');
-      if (query.stream !== 'true') return responseView(job);
+      const { stream, starting_after: after } = query;
+      if (after !== undefined && stream !== 'true')
+        throw badRequest('starting_after: only with stream=true', 'starting_after', 'invalid_value');
+      if (stream !== 'true') return responseView(job);
       const call = { job, jobs, runs, models, log, reply, signal: whenClosed(reply.raw) };
-      await streamAnswer(call, openai.streamTiming, responseStream(job));
+      await streamAnswer(call, openai.streamTiming, responseStream(job, after));
       return reply;
     },
   });
