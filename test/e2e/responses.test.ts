@@ -1,16 +1,15 @@
 import { describe, expect, test } from 'vitest';
+import { z } from 'zod';
 import { type ServiceProcess, startServiceProcess } from '../helpers/service-process.ts';
 import { waitFor } from '../helpers/wait.ts';
 
-interface Numbered {
-  readonly type: string;
-  readonly sequence_number: number;
-}
+const Numbered = z.looseObject({ type: z.string(), sequence_number: z.number() });
+type Numbered = z.output<typeof Numbered>;
 
 async function follow(service: ServiceProcess, id: string, query = ''): Promise<readonly Numbered[]> {
   const response = await service.fetch(`/v1/responses/${id}?stream=true${query}`);
   const lines = (await response.text()).split('\n').filter((line) => line.startsWith('data: '));
-  return lines.map((line): Numbered => JSON.parse(line.slice('data: '.length)));
+  return lines.map((line) => Numbered.parse(JSON.parse(line.slice('data: '.length))));
 }
 
 async function begin(service: ServiceProcess, input: string): Promise<string> {

@@ -16,6 +16,7 @@ import {
   openAiErrorResponses,
 } from './answers.ts';
 import { chatStream } from './chat-stream.ts';
+import { fetchAttachments } from './fetched-attachments.ts';
 import { validatorOf } from './request-error.ts';
 import { chatBody } from './responses/as-chat.ts';
 import { ChatRequestSchema, ignoredParams } from './schemas.ts';
@@ -29,6 +30,7 @@ export function chatRoutes(app: TypedApp, deps: V1Deps): void {
   app.route({
     method: 'POST',
     url: '/v1/chat/completions',
+    preValidation: fetchAttachments(openai.attachments),
     schema: {
       summary: 'Ask an agent, as in the API of OpenAI',
       tags: ['openai'],

@@ -8,6 +8,7 @@ import { streamAnswer } from '../../calls/stream-answer.ts';
 import { whenClosed } from '../../when-closed.ts';
 import { chatErrorResponses, modelErrorResponses, openAiErrorResponses } from '../answers.ts';
 import { badRequest, OpenAiError } from '../errors.ts';
+import { fetchAttachments } from '../fetched-attachments.ts';
 import { validatorOf } from '../request-error.ts';
 import type { ChatMessage } from '../schemas.ts';
 import { conversationAfter, doorOf, jobIdOf } from './door.ts';
@@ -41,6 +42,7 @@ function createRoute(app: TypedApp, deps: V1Deps): void {
   app.route({
     method: 'POST',
     url: '/v1/responses',
+    preValidation: fetchAttachments(openai.attachments),
     schema: {
       summary: 'Ask an agent, as in the Responses API of OpenAI',
       tags: ['openai'],
