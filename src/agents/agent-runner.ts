@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { isStructured, type JobId, type JobOutcome, type JobSpec, outcomeWithoutAgent } from '../jobs/job.ts';
-import type { AgentRun, AgentRunner, Clock, Log } from '../jobs/ports.ts';
+import type { AgentEvent, AgentRun, AgentRunner, Clock, Log } from '../jobs/ports.ts';
 import type { Command } from '../process/command.ts';
 import type { AdoptedFiles, Containment } from '../process/containment.ts';
 import { adoptRun, type ProcessExit, runProcess } from '../process/run-process.ts';
@@ -108,13 +108,7 @@ export function createAgentRunner(options: AgentRunnerOptions): AgentRunner {
       const { stdoutFile, provider, structured } = live;
       return readEvents({ stdoutFile, output: provider.output, structured, ended: () => live.ended }, signal);
     },
-    replay({ id, spec }, signal) {
-      const provider = providerOf(runtime, spec);
-      if (provider === undefined || running.has(id)) return nothing();
-      const stdoutFile = directories.paths(id).stdout;
-      const source = { stdoutFile, output: provider.output, structured: isStructured(spec), ended: () => true };
-      return existsSync(stdoutFile) ? readEvents(source, signal) : nothing();
-    },
+    replay: (job, signal) => (running.has(job.id) ? nothing() : replay(runtime, job, signal)),
     async forget(id) {
       if (!running.has(id)) await directories.remove(id);
     },
@@ -125,6 +119,17 @@ export function createAgentRunner(options: AgentRunnerOptions): AgentRunner {
       return reasons.length === 0 ? null : reasons.join('. ');
     },
   };
+}
+
+function replay(
+  runtime: Runtime,
+  { id, spec }: Pick<AgentRun, 'id' | 'spec'>,
+  signal: AbortSignal,
+): AsyncIterable<AgentEvent> {
+  const provider = providerOf(runtime, spec);
+  const stdoutFile = runtime.directories.paths(id).stdout;
+  if (provider === undefined || !existsSync(stdoutFile)) return nothing();
+  return readEvents({ stdoutFile, output: provider.output, structured: isStructured(spec), ended: () => true }, signal);
 }
 
 /** First the processes: they would go on writing where it is swept. */
