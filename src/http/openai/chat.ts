@@ -24,6 +24,11 @@ import { chatJob } from './translate.ts';
 
 const validate = validatorOf(ChatRequestSchema);
 
+function validateChat(data: unknown): ReturnType<typeof validate> {
+  const body = chatBody(data);
+  return 'error' in body ? body : validate(body.value);
+}
+
 /** `POST /v1/chat/completions`: a job whose caller waits for its answer, whole or streamed. Who hangs up takes the job along. */
 export function chatRoutes(app: TypedApp, deps: V1Deps): void {
   const { openai, maxPromptBytes } = deps;
@@ -45,7 +50,7 @@ export function chatRoutes(app: TypedApp, deps: V1Deps): void {
         ...chatErrorResponses,
       },
     },
-    validatorCompiler: () => (data) => validate(chatBody(data)),
+    validatorCompiler: () => validateChat,
     handler: async (request, reply) => {
       const { body } = request;
       const { form, schema } = wantedAnswer(body);
