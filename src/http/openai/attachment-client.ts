@@ -10,6 +10,8 @@ export interface AttachmentClientOptions {
   /** Of one attachment, in bytes. */
   readonly maxBytes: number;
   readonly timeoutMs?: number;
+  /** For all of one request together. */
+  readonly requestTimeoutMs?: number;
   /** Replaces the check of addresses and the roots of trust: for a server that is not of the public Internet. */
   readonly connection?: { readonly lookup: LookupFunction; readonly ca: string };
 }
@@ -17,6 +19,8 @@ export interface AttachmentClientOptions {
 export interface AttachmentClient {
   /** True where the URL may be fetched. Others stay what they are: refused. */
   isAllowed(url: string): boolean;
+  /** How long all of one request may take together. */
+  readonly requestTimeoutMs: number;
   /** The content as a `data:` URL. Rejects with `AttachmentError`. */
   fetch(url: string, signal: AbortSignal): Promise<string>;
 }
@@ -31,11 +35,14 @@ export class AttachmentError extends Error {
 
 /** A picture of some megabytes comes within a second; the caller has not been answered yet. */
 const defaultTimeoutMs = 10_000;
+/** Its caller waits without an answer, and holds a connection that nothing has admitted yet. */
+const defaultRequestTimeoutMs = 30_000;
 
 /** Fetches what callers name by URL: over https, from hosts that the operator listed, at public addresses. Redirects are failures. */
 export function createAttachmentClient(options: AttachmentClientOptions): AttachmentClient {
   const { hosts, maxBytes, timeoutMs = defaultTimeoutMs, connection } = options;
   return {
+    requestTimeoutMs: options.requestTimeoutMs ?? defaultRequestTimeoutMs,
     isAllowed(text) {
       if (!URL.canParse(text)) return false;
       const url = new URL(text);
@@ -48,7 +55,8 @@ export function createAttachmentClient(options: AttachmentClientOptions): Attach
         return await get(new URL(text), maxBytes, AbortSignal.any([signal, timeout]), connection);
       } catch (error) {
         if (error instanceof AttachmentError) throw error;
-        throw new AttachmentError(timeout.aborted ? 'it took too long' : phraseOf(error), error);
+        const isLate = timeout.aborted || signal.aborted;
+        throw new AttachmentError(isLate ? 'it took too long' : phraseOf(error), error);
       }
     },
   };

@@ -28,9 +28,10 @@ export function fetchAttachments(client: AttachmentClient | undefined) {
     const tooMany = places[maxFetched];
     if (tooMany !== undefined)
       throw badRequest(`${tooMany.param}: more than ${maxFetched} URLs`, tooMany.param, 'invalid_value');
-    const signal = places.length === 0 ? null : whenClosed(reply.raw);
+    if (places.length === 0) return;
+    const signal = AbortSignal.any([whenClosed(reply.raw), AbortSignal.timeout(client.requestTimeoutMs)]);
     // One after the other: together they could hold many times the memory of one.
-    for (const place of places) if (signal !== null) await fetchInto(client, place, signal);
+    for (const place of places) await fetchInto(client, place, signal);
   };
 }
 

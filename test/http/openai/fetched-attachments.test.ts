@@ -5,7 +5,11 @@ import { createServer, type Server } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type AttachmentClient, createAttachmentClient } from '../../../src/http/openai/attachment-client.ts';
+import {
+  type AttachmentClient,
+  type AttachmentClientOptions,
+  createAttachmentClient,
+} from '../../../src/http/openai/attachment-client.ts';
 import { createChatApp, headers } from './chat-app.ts';
 
 const host = 'files.example.org';
@@ -21,6 +25,7 @@ const answers: Readonly<Record<string, (response: ServerResponse) => void>> = {
 };
 let server: Server;
 let base = '';
+let connection: NonNullable<AttachmentClientOptions['connection']>;
 let client: AttachmentClient;
 
 beforeAll(async () => {
@@ -42,15 +47,16 @@ beforeAll(async () => {
   const address = server.address();
   const name = `${host}:${typeof address === 'object' ? address?.port : ''}`;
   base = `https://${name}`;
+  connection = {
+    ca,
+    lookup: (_, { all }, callback) =>
+      all === true ? callback(null, [{ address: '127.0.0.1', family: 4 }]) : callback(null, '127.0.0.1', 4),
+  };
   client = createAttachmentClient({
     hosts: [name],
     maxBytes: 1000,
     timeoutMs: 1000,
-    connection: {
-      ca,
-      lookup: (_, { all }, callback) =>
-        all === true ? callback(null, [{ address: '127.0.0.1', family: 4 }]) : callback(null, '127.0.0.1', 4),
-    },
+    connection,
   });
 });
 
@@ -98,6 +104,16 @@ describe('an attachment named by a URL', () => {
       error: { param: 'messages[0].content[1]', code: 'invalid_value', message: expect.stringContaining(reason) },
     });
     expect(await allJobs()).toEqual([]);
+  });
+
+  test('is refused where all of a request take too long together', async () => {
+    const options = { hosts: [new URL(base).host], maxBytes: 1000, connection, requestTimeoutMs: 1_500 };
+    const { chat } = await createChatApp({ settings: { attachments: createAttachmentClient(options) } });
+    const content = [text, image(`${base}/a.png`), image(`${base}/endless`)];
+    const answer = await chat({ messages: [{ role: 'user', content }] });
+    expect(answer.json()).toMatchObject({
+      error: { param: 'messages[0].content[2]', message: expect.stringContaining('took too long') },
+    });
   });
 
   test('is refused where there are too many', async () => {
