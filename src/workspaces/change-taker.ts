@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import {
   copyFile,
+  link,
   lstat,
   mkdir,
-  open,
   readdir,
   readFile,
   readlink,
@@ -20,9 +20,10 @@ import type { Log } from '../jobs/ports.ts';
 import { type AgentCommits, readAgentCommits } from './agent-commits.ts';
 import { readChangedFiles } from './changed-files.ts';
 import { cutAfterLastFile } from './cut-patch.ts';
-import { noteProtectedFiles, type ProtectedFiles } from './protected-files.ts';
+import { detailsFile, patchFile } from './kept-changes.ts';
+import { noteProtectedFiles, type ProtectedFiles, speaksOfEncryption } from './protected-files.ts';
 import { makeScratchRepo, type ScratchRepo } from './scratch-repo.ts';
-import { encryptedPaths, type Staged, stageChanges } from './stage-changes.ts';
+import { encryptedPaths, type Staged, split, stageChanges } from './stage-changes.ts';
 
 /** What is kept of a fresh workspace, before an agent runs in it, so that its changes can be told later. */
 export interface Snapshot {
@@ -33,6 +34,10 @@ export interface Snapshot {
   readonly objects: string;
   /** Of the work tree's directory: what stands in its place later may be another. */
   readonly identity: string;
+  /** False if no attributes of the work tree speak of git-crypt. */
+  readonly encrypts: boolean;
+  /** When the index was written, in whole seconds since the epoch: nothing in the work tree was written later. */
+  readonly indexSecond: number;
 }
 
 interface Start {
@@ -50,6 +55,11 @@ export interface ChangeTaker {
    * 30 s at most and never rejects: what could not be told is said in `problem`.
    */
   take(id: JobId, workTree: string, snapshot: Snapshot): Promise<ChangeSummary>;
+  /**
+   * Call when nobody has worked in the workspace up to now, and somebody will: if that is later than the second in which it
+   * was made, no file has to be compared by content to know that it is unchanged.
+   */
+  trust(snapshot: Snapshot): Promise<void>;
   /** Writes down whose snapshot it is: a later process may have to tell what the job changed. */
   assign(id: JobId, snapshot: Snapshot): Promise<void>;
   /** The snapshot that an earlier process assigned to the job, or null. */
@@ -76,9 +86,9 @@ const takeTimeoutMs = 30_000;
 const maxPatchBytes = 64 * 1024 * 1024;
 const limits = { maxFiles: 10_000, maxFileBytes: 16 * 1024 * 1024, maxTotalBytes: maxPatchBytes };
 const emptyTree = '4b825dc642cb6eb9a060e54bf8d69288fbee4904';
-const patchFile = 'changes.patch';
-const detailsFile = 'changes.json';
 const ownerFile = 'job.json';
+/** More than any kernel takes between two looks at the clock for the times of files. */
+const clockTickMs = 50;
 
 const nothing = { filesChanged: 0, insertions: 0, deletions: 0, patchBytes: 0, files: [] as readonly ChangedFile[] };
 
@@ -100,6 +110,12 @@ export function createChangeTaker(options: ChangeTakerOptions): ChangeTaker {
         return { ...summary, patchBytes: 0, truncated: true, problem: 'The change set could not be kept' };
       }
     },
+    async trust({ directory, indexSecond, baseCommit }) {
+      // Whatever is changed from now on gets a later second as its change time, which nobody can set. Of two clocks, the one
+      // that files get their times from may lag behind by a tick.
+      if (baseCommit === null || Date.now() < (indexSecond + 1) * 1000 + clockTickMs) return;
+      await utimes(join(directory, 'index'), indexSecond + 1, indexSecond + 1);
+    },
     async assign(id, { protectedFiles, ...snapshot }) {
       const text = JSON.stringify({ ...snapshot, protectedFiles: [...protectedFiles] });
       await writeFile(join(snapshot.directory, ownerFile), text, { mode: 0o600 });
@@ -110,7 +126,7 @@ export function createChangeTaker(options: ChangeTakerOptions): ChangeTaker {
         const text = await readFile(join(scratchDir, id, ownerFile), 'utf8');
         // Ours, and whole: it was written before the agent started.
         const kept = JSON.parse(text) as Omit<Snapshot, 'protectedFiles'> & { protectedFiles: [string, string][] };
-        return { ...kept, protectedFiles: new Map(kept.protectedFiles) };
+        return { ...kept, encrypts: kept.encrypts ?? true, protectedFiles: new Map(kept.protectedFiles) };
       } catch (error) {
         log.debug({ job_id: id, err: error }, 'no snapshot was kept of this job');
         return null;
@@ -140,21 +156,26 @@ async function note(
   { baseCommit, objects, unlocked }: Start,
 ): Promise<Snapshot> {
   const directory = join(options.scratchDir, randomBytes(12).toString('hex'));
-  const snapshot = { baseCommit, objects, directory, protectedFiles: new Map<string, string>() };
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const index = join(workTree, '.git', 'index');
+  let indexSecond = 0;
   if (baseCommit !== null) {
-    const { atimeMs, mtimeMs } = await stat(index);
+    indexSecond = Math.floor((await stat(index)).mtimeMs / 1000);
     await copyFile(index, join(directory, 'index'));
     // Its time tells git which entries it cannot trust by their times alone; rounded down, those are rather more.
-    await utimes(join(directory, 'index'), atimeMs / 1000, Math.floor(mtimeMs / 1000));
+    await utimes(join(directory, 'index'), indexSecond, indexSecond);
   }
   const identity = await identityOf(workTree);
-  if (!unlocked) return { ...snapshot, identity };
-  const repo = await openRepo(options, workTree, { ...snapshot, identity }, 'note');
+  const protectedFiles: ProtectedFiles = new Map();
+  const snapshot = { baseCommit, objects, directory, protectedFiles, identity, indexSecond, encrypts: unlocked };
+  const mayEncrypt = unlocked || (baseCommit !== null && (await readFile(index)).includes('.gitattributes'));
+  if (!mayEncrypt) return snapshot;
+  const repo = await openRepo(options, workTree, snapshot, 'note');
+  if (!unlocked)
+    return { ...snapshot, encrypts: await speaksOfEncryption(workTree, split(await repo.run(['ls-files', '-z']))) };
   const input = await repo.run(['ls-files', '-z']);
   const encrypted = encryptedPaths(await repo.run(['check-attr', '-z', '--stdin', '--cached', 'filter'], { input }));
-  return { ...snapshot, identity, protectedFiles: await noteProtectedFiles(workTree, encrypted) };
+  return { ...snapshot, protectedFiles: await noteProtectedFiles(workTree, encrypted) };
 }
 
 async function openRepo(
@@ -166,9 +187,8 @@ async function openRepo(
   const gitDir = join(directory, name);
   const repo = await makeScratchRepo({ gitDir, workTree, objects, baseCommit, path });
   if (baseCommit === null) return repo;
-  const { atime, mtime } = await stat(join(directory, 'index'));
-  await copyFile(join(directory, 'index'), join(gitDir, 'index'));
-  await utimes(join(gitDir, 'index'), atime, mtime);
+  // Git writes a new file in the place of an index: what was noted stays as it is, and so does its time.
+  await link(join(directory, 'index'), join(gitDir, 'index'));
   return repo;
 }
 
@@ -194,8 +214,8 @@ async function takeAll(
     const repo = await openRepo(options, workTree, snapshot, 'take');
     const reading = readCommits(options, repo, { path: workTree, baseCommit }, signal);
     try {
-      const { protectedFiles } = snapshot;
-      const staged = await stageChanges(repo, { path: workTree, protectedFiles, limits }, signal);
+      const { protectedFiles, encrypts } = snapshot;
+      const staged = await stageChanges(repo, { path: workTree, protectedFiles, encrypts, limits }, signal);
       const tree = await writeTree(repo, baseCommit ?? emptyTree, directory, staged, signal);
       const commits = await reading;
       const problem = tree.problem ?? commits.problem;
@@ -243,11 +263,16 @@ async function writeTree(
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const patch = join(directory, patchFile);
   const plain = ['--cached', '-M', '--no-ext-diff', '--no-textconv', '--no-color', '--ignore-submodules=all'];
-  const patchArgs = ['diff-index', '--patch', '--binary', ...plain, base, '--'];
-  const [files, { cut }] = await Promise.all([
-    readChangedFiles(repo, ['diff-index', '--raw', '--numstat', '-z', '--no-abbrev', ...plain, base, '--'], signal),
-    repo.runToFile(patchArgs, patch, { maxBytes: maxPatchBytes, signal }),
-  ]);
+  // The list, two NULs, the patch: one process finds the differences once.
+  const forms = ['--raw', '--numstat', '-z', '--no-abbrev', '--patch', '--binary'];
+  let files = readChangedFiles(Buffer.alloc(0));
+  const { cut } = await repo.runToFile(['diff-index', ...forms, ...plain, base, '--'], patch, {
+    maxBytes: maxPatchBytes,
+    signal,
+    onHead(head) {
+      files = readChangedFiles(head);
+    },
+  });
   if (cut) await cutAfterLastFile(patch);
   const { size } = await stat(patch);
   return {
@@ -264,24 +289,4 @@ async function writeTree(
 async function identityOf(path: string): Promise<string> {
   const stats = await lstat(path, { bigint: true });
   return stats.isDirectory() ? `${stats.dev} ${stats.ino}` : 'no directory';
-}
-
-/** What `take` kept of a job; null if there is nothing. */
-export async function readDetails(directory: string): Promise<ChangeSet | null> {
-  try {
-    return JSON.parse(await readFile(join(directory, detailsFile), 'utf8')) as ChangeSet;
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
-    throw error;
-  }
-}
-
-/** The patch that `take` kept; null if there is none. */
-export async function openPatch(directory: string) {
-  try {
-    return (await open(join(directory, patchFile))).createReadStream();
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
-    throw error;
-  }
 }

@@ -2,7 +2,7 @@ import { constants } from 'node:fs';
 import { access, lstat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ChangedFile } from '../jobs/change-set.ts';
-import { isUntouched, type ProtectedFiles } from './protected-files.ts';
+import { attributesFile, isUntouched, type ProtectedFiles } from './protected-files.ts';
 import type { ScratchRepo } from './scratch-repo.ts';
 
 /** Bounds of what one patch may hold: a forgotten build directory must not fill the disk, nor take minutes. */
@@ -31,15 +31,19 @@ const maxStagings = 64;
 const maxListedOmissions = 100;
 const separator = '\0';
 
+interface StageOptions {
+  readonly path: string;
+  readonly protectedFiles: ProtectedFiles;
+  /** False if no attributes of the base commit speak of git-crypt. */
+  readonly encrypts: boolean;
+  readonly limits: StageLimits;
+}
+
 /**
  * Brings the index of the scratch repository, which holds the base commit, to the state of the work tree: new, changed and
  * deleted files, without those that the tree's own `.gitignore` files leave out.
  */
-export async function stageChanges(
-  repo: ScratchRepo,
-  options: { readonly path: string; readonly protectedFiles: ProtectedFiles; readonly limits: StageLimits },
-  signal: AbortSignal,
-): Promise<Staged> {
+export async function stageChanges(repo: ScratchRepo, options: StageOptions, signal: AbortSignal): Promise<Staged> {
   const [tracked, untracked] = await Promise.all([
     repo.run(['diff-files', '--name-status', '-z', '--ignore-submodules=all', '--no-renames'], { signal }),
     repo.run(['ls-files', '--others', '--exclude-standard', '-z'], { signal }),
@@ -48,7 +52,8 @@ export async function stageChanges(
     ...trackedChanges(tracked),
     ...split(untracked).map((path) => ({ path, change: 'added' as const })),
   ];
-  const encrypted = await encryptedAmong(repo, candidates, signal);
+  const mayEncrypt = options.encrypts || candidates.some(({ path }) => path.endsWith(attributesFile));
+  const encrypted = mayEncrypt ? await encryptedAmong(repo, candidates, signal) : new Set<string>();
   const omitted: (Candidate & { readonly omitted: NonNullable<ChangedFile['omitted']> })[] = [];
   const gone: string[] = [];
   const content: string[] = [];
