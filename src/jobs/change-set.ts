@@ -15,6 +15,16 @@ export interface ChangeSummary {
   readonly truncated: boolean;
   /** Why it is not whole, a sentence for a person; null if it is. */
   readonly problem: string | null;
+  /** What became of the push that was asked for; absent where none was. */
+  readonly push?: PushResult;
+}
+
+export interface PushResult {
+  readonly branch: string;
+  /** What the branch at the remote names now; null if it was not pushed. */
+  readonly commit: string | null;
+  /** Why it was not pushed, a sentence for a person; null if it was. */
+  readonly problem: string | null;
 }
 
 export const fileChanges = ['added', 'modified', 'deleted', 'renamed', 'type_changed'] as const;

@@ -17,12 +17,13 @@ import { basename, join } from 'node:path';
 import type { ChangedFile, ChangeSet, ChangeSummary } from '../jobs/change-set.ts';
 import type { JobId } from '../jobs/job.ts';
 import type { Log } from '../jobs/ports.ts';
-import { type AgentCommits, readAgentCommits } from './agent-commits.ts';
+import { type AgentCommits, readCommits } from './agent-commits.ts';
 import { readChangedFiles } from './changed-files.ts';
 import { cutAfterLastFile } from './cut-patch.ts';
 import { detailsFile, patchFile } from './kept-changes.ts';
 import { noteProtectedFiles, type ProtectedFiles, speaksOfEncryption } from './protected-files.ts';
-import { makeScratchRepo, type ScratchRepo } from './scratch-repo.ts';
+import type { Pusher } from './push-result.ts';
+import { emptyTree, makeScratchRepo, type ScratchRepo } from './scratch-repo.ts';
 import { encryptedPaths, type Staged, split, stageChanges } from './stage-changes.ts';
 
 /** What is kept of a fresh workspace, before an agent runs in it, so that its changes can be told later. */
@@ -52,9 +53,9 @@ export interface ChangeTaker {
   note(workTree: string, start: Start): Promise<Snapshot>;
   /**
    * Writes patch and details of what changed since, and answers the summary. Call when no process of the job is left. Takes
-   * 30 s at most and never rejects: what could not be told is said in `problem`.
+   * 30 s at most, and the push its own time; never rejects: what could not be told is said in `problem`.
    */
-  take(id: JobId, workTree: string, snapshot: Snapshot): Promise<ChangeSummary>;
+  take(id: JobId, workTree: string, snapshot: Snapshot, pushBranch?: string): Promise<ChangeSummary>;
   /**
    * Call when nobody has worked in the workspace up to now, and somebody will: if that is later than the second in which it
    * was made, no file has to be compared by content to know that it is unchanged.
@@ -75,6 +76,7 @@ export interface ChangeTakerOptions {
   readonly scratchDir: string;
   /** Where the result of a job is kept: `changes.patch` and `changes.json`. */
   readonly resultDir: (id: JobId) => string;
+  readonly push: Pusher;
   /** PATH for git. */
   readonly path: string;
   readonly log: Log;
@@ -85,7 +87,7 @@ const takeTimeoutMs = 30_000;
 /** Larger than any patch that somebody reviews, small against a disk. */
 const maxPatchBytes = 64 * 1024 * 1024;
 const limits = { maxFiles: 10_000, maxFileBytes: 16 * 1024 * 1024, maxTotalBytes: maxPatchBytes };
-const emptyTree = '4b825dc642cb6eb9a060e54bf8d69288fbee4904';
+const notWhole = 'The branch was not pushed: the change set is not whole';
 const ownerFile = 'job.json';
 /** More than any kernel takes between two looks at the clock for the times of files. */
 const clockTickMs = 50;
@@ -96,9 +98,9 @@ export function createChangeTaker(options: ChangeTakerOptions): ChangeTaker {
   const { scratchDir, log } = options;
   return {
     note: (workTree, start) => note(options, workTree, start),
-    async take(id, workTree, snapshot) {
+    async take(id, workTree, snapshot, pushBranch) {
       const directory = options.resultDir(id);
-      const changes = await takeAll(options, directory, workTree, snapshot);
+      const changes = await takeAll(options, { id, directory, workTree, snapshot, pushBranch });
       if (changes.problem !== null) log.warn({ job_id: id, problem: changes.problem }, 'change set is not whole');
       const { files, commits, ...summary } = changes;
       try {
@@ -192,15 +194,22 @@ async function openRepo(
   return repo;
 }
 
+interface Taking {
+  readonly id: JobId;
+  readonly directory: string;
+  readonly workTree: string;
+  readonly snapshot: Snapshot;
+  readonly pushBranch: string | undefined;
+}
+
 async function takeAll(
   options: ChangeTakerOptions,
-  directory: string,
-  workTree: string,
-  snapshot: Snapshot,
+  { id, directory, workTree, snapshot, pushBranch: branch }: Taking,
 ): Promise<ChangeSet> {
   const { baseCommit } = snapshot;
   const signal = AbortSignal.timeout(takeTimeoutMs);
-  const failed = { headCommit: null, commitsMade: 0, commits: [] };
+  const notPushed = branch !== undefined && { push: { branch, commit: null, problem: notWhole } };
+  const failed = { headCommit: null, commitsMade: 0, commits: [], ...notPushed };
   try {
     if ((await identityOf(workTree)) !== snapshot.identity) {
       return {
@@ -212,14 +221,21 @@ async function takeAll(
       };
     }
     const repo = await openRepo(options, workTree, snapshot, 'take');
-    const reading = readCommits(options, repo, { path: workTree, baseCommit }, signal);
+    const reading = readCommits(options.log, repo, { path: workTree, baseCommit }, signal);
     try {
       const { protectedFiles, encrypts } = snapshot;
       const staged = await stageChanges(repo, { path: workTree, protectedFiles, encrypts, limits }, signal);
       const tree = await writeTree(repo, baseCommit ?? emptyTree, directory, staged, signal);
       const commits = await reading;
       const problem = tree.problem ?? commits.problem;
-      return { baseCommit, ...commits, ...tree, truncated: tree.truncated || commits.truncated, problem };
+      const changes = { baseCommit, ...commits, ...tree, truncated: tree.truncated || commits.truncated, problem };
+      if (branch === undefined) return changes;
+      // Of a file that is left out the index has what the base had: a commit of that would take the agent's work back.
+      const lacks = staged.omitted.length + staged.unlisted > 0 || commits.problem !== null;
+      if (lacks) return { ...changes, ...notPushed };
+      const { headCommit } = commits;
+      const push = await options.push({ id, branch, repo, workTree, baseCommit, headCommit });
+      return { ...changes, push };
     } finally {
       await reading;
     }
@@ -227,23 +243,6 @@ async function takeAll(
     options.log.warn({ err: error }, 'change set could not be taken');
     const problem = signal.aborted ? 'The change set took too long' : 'The change set could not be taken';
     return { baseCommit, ...failed, ...nothing, truncated: true, problem };
-  }
-}
-
-/** Never rejects: without its commits a change set is still worth having. */
-async function readCommits(
-  { log }: ChangeTakerOptions,
-  repo: ScratchRepo,
-  job: { readonly path: string; readonly baseCommit: string | null },
-  signal: AbortSignal,
-): Promise<AgentCommits & Pick<ChangeSummary, 'truncated' | 'problem'>> {
-  try {
-    const read = await readAgentCommits(repo, job, signal);
-    return { ...read, truncated: read.commitsMade > read.commits.length, problem: null };
-  } catch (error) {
-    log.warn({ err: error }, 'commits of the agent could not be read');
-    const problem = 'The commits of the agent could not be read';
-    return { headCommit: null, commitsMade: 0, commits: [], truncated: true, problem };
   }
 }
 

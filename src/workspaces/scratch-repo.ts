@@ -41,6 +41,9 @@ export interface ScratchRepoOptions {
   readonly path: string;
 }
 
+/** What git calls a tree without entries, in a repository of its default format. */
+export const emptyTree = '4b825dc642cb6eb9a060e54bf8d69288fbee4904';
+
 /** The lists of paths of a repository with a million files. */
 const maxOutputBytes = 128 * 1024 * 1024;
 const sha256Length = 64;

@@ -13,6 +13,7 @@ import { openPatch, readDetails } from './kept-changes.ts';
 import { createMutex } from './mutex.ts';
 import { createPool, type Pool } from './pool.ts';
 import { createPreparation, makeDirectory, type Place } from './preparation.ts';
+import { createPusher } from './push-result.ts';
 import { createRemoval, type Removal } from './removal.ts';
 
 export interface WorkspaceOptions {
@@ -60,7 +61,8 @@ export function createWorkspaceManager(options: WorkspaceOptions): GitWorkspaces
   const base = createBaseRepo({ ...options, ...paths, git });
   const removal = createRemoval({ jobsDir: paths.jobsDir, log: options.log });
   const { resultDir } = options;
-  const taker = createChangeTaker({ ...options, path: options.gitEnv['PATH'] ?? '/usr/bin:/bin' });
+  const push = createPusher({ git, base, log: options.log });
+  const taker = createChangeTaker({ ...options, push, path: options.gitEnv['PATH'] ?? '/usr/bin:/bin' });
   const { create, pool } = createCloning({ ...options, ...paths, git, gitLater, base, removal, taker });
   const adopted = new Set<JobId>();
   return {
@@ -146,7 +148,7 @@ function workspace(id: JobId, path: string, snapshot: Snapshot, { removal, taker
   return {
     path,
     baseCommit: snapshot.baseCommit,
-    changes: () => taker.take(id, path, snapshot),
+    changes: (pushBranch) => taker.take(id, path, snapshot, pushBranch),
     [Symbol.asyncDispose]: () => {
       // The next job waits for the place, not for the notes on this one.
       disposed ??= removal.discard(id).finally(() => void taker.forget(snapshot, id));
@@ -163,9 +165,9 @@ function adoptedWorkspace(id: JobId, path: string, { removal, taker }: Means): W
   return {
     path,
     baseCommit: null,
-    async changes() {
+    async changes(pushBranch) {
       const snapshot = await taker.recall(id);
-      return snapshot === null ? null : await taker.take(id, path, snapshot);
+      return snapshot === null ? null : await taker.take(id, path, snapshot, pushBranch);
     },
     [Symbol.asyncDispose]: () => {
       disposed ??= removal.discard(id);
