@@ -19,7 +19,9 @@ export const ChangesSchema = z.object({
       problem: z.string().nullable().describe('Why it was not pushed, a sentence for a person'),
     })
     .nullable()
-    .describe('What became of `push_branch`; null where none was asked for'),
+    .describe(
+      'What became of `push_branch`; null where none was asked for, and where the service was killed before it',
+    ),
 });
 
 export const ChangeSetSchema = ChangesSchema.extend({

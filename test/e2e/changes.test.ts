@@ -65,6 +65,8 @@ describe('what a job changed, over HTTP', () => {
     expect(await service.finished(failing)).toMatchObject({
       changes: { files_changed: 1, push: { branch: 'agent/failing', commit: null } },
     });
+    const details = asRecord(await (await service.fetch(`/jobs/${failing}/changes`)).json());
+    expect(details['push']).toMatchObject({ problem: expect.stringContaining('did not complete') });
     expect(await origin.git('branch', '--list', '--format=%(refname:short)')).toBe('agent/ok\nmain');
     await rm(root, { recursive: true });
   });
