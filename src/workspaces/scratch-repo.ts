@@ -75,7 +75,7 @@ export async function makeScratchRepo(options: ScratchRepoOptions): Promise<Scra
   const format = isSha256 ? ['[extensions]\nobjectFormat = sha256'] : [];
   const version = `repositoryFormatVersion = ${isSha256 ? 1 : 0}`;
   await Promise.all([
-    writeFile(join(gitDir, 'HEAD'), 'ref: refs/heads/none\n'),
+    writeFile(join(gitDir, 'HEAD'), `${baseCommit ?? 'ref: refs/heads/none'}\n`),
     writeFile(join(gitDir, 'config'), [config[0], version, ...config.slice(1), ...format, ''].join('\n')),
     writeFile(join(gitDir, 'objects', 'info', 'alternates'), `${objects}\n`),
   ]);

@@ -31,6 +31,12 @@ const maxStagings = 64;
 const maxListedOmissions = 100;
 const separator = '\0';
 
+/** One process finds what changed and what is new, with all cores, and writes nothing. */
+const scan = [
+  ...['status', '--porcelain=v2', '-z', '--untracked-files=all', '--no-renames', '--no-ahead-behind'],
+  '--ignore-submodules=all',
+];
+
 interface StageOptions {
   readonly path: string;
   readonly protectedFiles: ProtectedFiles;
@@ -44,14 +50,7 @@ interface StageOptions {
  * deleted files, without those that the tree's own `.gitignore` files leave out.
  */
 export async function stageChanges(repo: ScratchRepo, options: StageOptions, signal: AbortSignal): Promise<Staged> {
-  const [tracked, untracked] = await Promise.all([
-    repo.run(['diff-files', '--name-status', '-z', '--ignore-submodules=all', '--no-renames'], { signal }),
-    repo.run(['ls-files', '--others', '--exclude-standard', '-z'], { signal }),
-  ]);
-  const candidates = [
-    ...trackedChanges(tracked),
-    ...split(untracked).map((path) => ({ path, change: 'added' as const })),
-  ];
+  const candidates = split(await repo.run(scan, { signal })).map(candidateOf);
   const mayEncrypt = options.encrypts || candidates.some(({ path }) => path.endsWith(attributesFile));
   const encrypted = mayEncrypt ? await encryptedAmong(repo, candidates, signal) : new Set<string>();
   const omitted: (Candidate & { readonly omitted: NonNullable<ChangedFile['omitted']> })[] = [];
@@ -75,10 +74,7 @@ export async function stageChanges(repo: ScratchRepo, options: StageOptions, sig
       }
     }
   }
-  if (gone.length > 0) {
-    await repo.run(['update-index', '--force-remove', '-z', '--stdin'], { input: joined(gone), signal });
-  }
-  const refused = await addAll(repo, content, signal);
+  const refused = await bringIndex(repo, { gone, content }, signal);
   const all = [
     ...omitted,
     ...refused.map((path) => ({ path, change: 'added' as const, omitted: 'unreadable' as const })),
@@ -95,14 +91,12 @@ function omittedFile({ path, change, omitted }: Candidate & Pick<ChangedFile, 'o
   return { path: asText(path), change, ...none, omitted };
 }
 
-function trackedChanges(output: Buffer): readonly Candidate[] {
-  const fields = split(output);
-  const changes: Candidate[] = [];
-  for (let at = 0; at + 1 < fields.length; at += 2) {
-    const [letter = '', path = ''] = [fields[at], fields[at + 1]];
-    changes.push({ path, change: letter === 'D' ? 'deleted' : letter === 'T' ? 'type_changed' : 'modified' });
-  }
-  return changes;
+/** `1 .M N... <mode> <mode> <mode> <id> <id> <path>`, or `? <path>`. */
+function candidateOf(record: string): Candidate {
+  if (record.startsWith('? ')) return { path: record.slice(2), change: 'added' };
+  const [, letter, path] = record.match(/^1 .(.)(?: \S+){6} (.+)$/s) ?? [];
+  if (path === undefined) throw new Error('git told of a change in a form that is not known');
+  return { path, change: letter === 'D' ? 'deleted' : letter === 'T' ? 'type_changed' : 'modified' };
 }
 
 /**
@@ -152,24 +146,42 @@ async function lookAt(file: string, path: string): Promise<Look> {
 }
 
 /** Answers the paths that git refused. */
+async function bringIndex(
+  repo: ScratchRepo,
+  { gone, content }: { readonly gone: readonly string[]; readonly content: readonly string[] },
+  signal: AbortSignal,
+): Promise<readonly string[]> {
+  if (gone.length + content.length === 0) return [];
+  // Refused where a link has come in the place of a directory with deleted files, among others: nothing is written then.
+  if (await stage(repo, [...gone, ...content], signal)) return [];
+  if (gone.length > 0) {
+    await repo.run(['update-index', '--force-remove', '-z', '--stdin'], { input: joined(gone), signal });
+  }
+  return await addAll(repo, content, signal);
+}
+
 async function addAll(repo: ScratchRepo, paths: readonly string[], signal: AbortSignal): Promise<readonly string[]> {
   const waiting = paths.length === 0 ? [] : [paths];
   const refused: string[] = [];
   for (let stagings = 0; waiting.length > 0; stagings += 1) {
     const batch = waiting.pop() ?? [];
-    try {
-      if (stagings >= maxStagings) throw new Error('too many files that git refuses');
-      await repo.run(['update-index', '--add', '--remove', '--replace', '-z', '--stdin'], {
-        input: joined(batch),
-        signal,
-      });
-    } catch {
-      signal.throwIfAborted();
-      if (batch.length === 1 || stagings >= maxStagings) refused.push(...batch);
-      else waiting.push(batch.slice(0, batch.length / 2), batch.slice(batch.length / 2));
-    }
+    if (stagings < maxStagings && (await stage(repo, batch, signal))) continue;
+    if (batch.length === 1 || stagings >= maxStagings) refused.push(...batch);
+    else waiting.push(batch.slice(0, batch.length / 2), batch.slice(batch.length / 2));
   }
   return refused;
+}
+
+/** All of them or none: false if git refuses one. */
+async function stage(repo: ScratchRepo, paths: readonly string[], signal: AbortSignal): Promise<boolean> {
+  const args = ['update-index', '--add', '--remove', '--replace', '-z', '--stdin'];
+  try {
+    await repo.run(args, { input: joined(paths), signal });
+    return true;
+  } catch {
+    signal.throwIfAborted();
+    return false; // Which one it was git says in words only.
+  }
 }
 
 export function split(output: Buffer): readonly string[] {
