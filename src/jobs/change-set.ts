@@ -30,9 +30,10 @@ export interface PushResult {
 export const fileChanges = ['added', 'modified', 'deleted', 'renamed', 'type_changed'] as const;
 /**
  * Why the patch lacks a file: it is past the bound on size or number, it is kept encrypted in the repository (the patch would
- * show its plain text), it is a repository of its own, or the service cannot read it.
+ * show its plain text), it is the content of a file that LFS keeps elsewhere, it is a submodule or another repository of its
+ * own, or the service cannot read it.
  */
-export const omissions = ['too_large', 'encrypted', 'repository', 'unreadable'] as const;
+export const omissions = ['too_large', 'encrypted', 'lfs', 'repository', 'unreadable'] as const;
 
 export interface ChangedFile {
   /** As UTF-8; bytes that are none are shown as U+FFFD. The patch has them exactly. */

@@ -1,18 +1,4 @@
-import { randomBytes } from 'node:crypto';
-import {
-  copyFile,
-  link,
-  lstat,
-  mkdir,
-  readdir,
-  readFile,
-  readlink,
-  rm,
-  stat,
-  symlink,
-  utimes,
-  writeFile,
-} from 'node:fs/promises';
+import { mkdir, readdir, readFile, readlink, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { ChangedFile, ChangeSet, ChangeSummary } from '../jobs/change-set.ts';
 import type { JobId } from '../jobs/job.ts';
@@ -21,10 +7,11 @@ import { type AgentCommits, readCommits } from './agent-commits.ts';
 import { readChangedFiles } from './changed-files.ts';
 import { cutAfterLastFile } from './cut-patch.ts';
 import { detailsFile, patchFile } from './kept-changes.ts';
-import { noteProtectedFiles, type ProtectedFiles, speaksOfEncryption } from './protected-files.ts';
+import { identityOf, noteWorkspace, openScratchRepo } from './note-workspace.ts';
+import type { ProtectedFiles } from './protected-files.ts';
 import type { Pusher } from './push-result.ts';
-import { emptyTree, makeScratchRepo, type ScratchRepo } from './scratch-repo.ts';
-import { encryptedPaths, type Staged, split, stageChanges } from './stage-changes.ts';
+import { emptyTree, type ScratchRepo } from './scratch-repo.ts';
+import { type Staged, stageChanges } from './stage-changes.ts';
 
 /** What is kept of a fresh workspace, before an agent runs in it, so that its changes can be told later. */
 export interface Snapshot {
@@ -35,13 +22,15 @@ export interface Snapshot {
   readonly objects: string;
   /** Of the work tree's directory: what stands in its place later may be another. */
   readonly identity: string;
-  /** False if no attributes of the work tree speak of git-crypt. */
-  readonly encrypts: boolean;
+  /** False if no attributes of the work tree speak of a filter whose files are left out. */
+  readonly filters: boolean;
+  /** Where the base has other repositories, which the clone leaves empty. Paths are bytes, one character each. */
+  readonly submodules: readonly string[];
   /** When the index was written, in whole seconds since the epoch: nothing in the work tree was written later. */
   readonly indexSecond: number;
 }
 
-interface Start {
+export interface Start {
   readonly baseCommit: string | null;
   readonly objects: string;
   /** True if files of it were decrypted. */
@@ -97,7 +86,7 @@ const nothing = { filesChanged: 0, insertions: 0, deletions: 0, patchBytes: 0, f
 export function createChangeTaker(options: ChangeTakerOptions): ChangeTaker {
   const { scratchDir, log } = options;
   return {
-    note: (workTree, start) => note(options, workTree, start),
+    note: (workTree, start) => noteWorkspace(options, workTree, start),
     async take(id, workTree, snapshot, pushBranch) {
       const directory = options.resultDir(id);
       const changes = await takeAll(options, { id, directory, workTree, snapshot, pushBranch });
@@ -128,7 +117,12 @@ export function createChangeTaker(options: ChangeTakerOptions): ChangeTaker {
         const text = await readFile(join(scratchDir, id, ownerFile), 'utf8');
         // Ours, and whole: it was written before the agent started.
         const kept = JSON.parse(text) as Omit<Snapshot, 'protectedFiles'> & { protectedFiles: [string, string][] };
-        return { ...kept, encrypts: kept.encrypts ?? true, protectedFiles: new Map(kept.protectedFiles) };
+        return {
+          ...kept,
+          filters: kept.filters ?? true,
+          submodules: kept.submodules ?? [],
+          protectedFiles: new Map(kept.protectedFiles),
+        };
       } catch (error) {
         log.debug({ job_id: id, err: error }, 'no snapshot was kept of this job');
         return null;
@@ -150,48 +144,6 @@ export function createChangeTaker(options: ChangeTakerOptions): ChangeTaker {
       }
     },
   };
-}
-
-async function note(
-  options: ChangeTakerOptions,
-  workTree: string,
-  { baseCommit, objects, unlocked }: Start,
-): Promise<Snapshot> {
-  const directory = join(options.scratchDir, randomBytes(12).toString('hex'));
-  await mkdir(directory, { recursive: true, mode: 0o700 });
-  const index = join(workTree, '.git', 'index');
-  let indexSecond = 0;
-  if (baseCommit !== null) {
-    indexSecond = Math.floor((await stat(index)).mtimeMs / 1000);
-    await copyFile(index, join(directory, 'index'));
-    // Its time tells git which entries it cannot trust by their times alone; rounded down, those are rather more.
-    await utimes(join(directory, 'index'), indexSecond, indexSecond);
-  }
-  const identity = await identityOf(workTree);
-  const protectedFiles: ProtectedFiles = new Map();
-  const snapshot = { baseCommit, objects, directory, protectedFiles, identity, indexSecond, encrypts: unlocked };
-  const mayEncrypt = unlocked || (baseCommit !== null && (await readFile(index)).includes('.gitattributes'));
-  if (!mayEncrypt) return snapshot;
-  const repo = await openRepo(options, workTree, snapshot, 'note');
-  if (!unlocked)
-    return { ...snapshot, encrypts: await speaksOfEncryption(workTree, split(await repo.run(['ls-files', '-z']))) };
-  const input = await repo.run(['ls-files', '-z']);
-  const encrypted = encryptedPaths(await repo.run(['check-attr', '-z', '--stdin', '--cached', 'filter'], { input }));
-  return { ...snapshot, protectedFiles: await noteProtectedFiles(workTree, encrypted) };
-}
-
-async function openRepo(
-  { path }: ChangeTakerOptions,
-  workTree: string,
-  { directory, baseCommit, objects }: Snapshot,
-  name: string,
-): Promise<ScratchRepo> {
-  const gitDir = join(directory, name);
-  const repo = await makeScratchRepo({ gitDir, workTree, objects, baseCommit, path });
-  if (baseCommit === null) return repo;
-  // Git writes a new file in the place of an index: what was noted stays as it is, and so does its time.
-  await link(join(directory, 'index'), join(gitDir, 'index'));
-  return repo;
 }
 
 interface Taking {
@@ -220,11 +172,10 @@ async function takeAll(
         problem: 'The directory of the workspace was replaced',
       };
     }
-    const repo = await openRepo(options, workTree, snapshot, 'take');
+    const repo = await openScratchRepo(options, workTree, snapshot, 'take');
     const reading = readCommits(options.log, repo, { path: workTree, baseCommit }, signal);
     try {
-      const { protectedFiles, encrypts } = snapshot;
-      const staged = await stageChanges(repo, { path: workTree, protectedFiles, encrypts, limits }, signal);
+      const staged = await stageChanges(repo, { ...snapshot, path: workTree, limits }, signal);
       const tree = await writeTree(repo, baseCommit ?? emptyTree, directory, staged, signal);
       const commits = await reading;
       const problem = tree.problem ?? commits.problem;
@@ -283,9 +234,4 @@ async function writeTree(
     truncated: cut || files.truncated || omission.truncated,
     problem: cut ? `The patch is longer than ${maxPatchBytes} bytes: its last files are missing` : problem,
   };
-}
-
-async function identityOf(path: string): Promise<string> {
-  const stats = await lstat(path, { bigint: true });
-  return stats.isDirectory() ? `${stats.dev} ${stats.ino}` : 'no directory';
 }

@@ -36,13 +36,13 @@ async function stateOf(workTree: string, path: string): Promise<string> {
   }
 }
 
-/** Whether any attributes among the files name git-crypt: filters, macros and named keys all hold the word. */
-export async function speaksOfEncryption(workTree: string, paths: readonly string[]): Promise<boolean> {
+/** Whether any attributes among the files name git-crypt or LFS: filters, macros and named keys all hold the word. */
+export async function speaksOfFilters(workTree: string, paths: readonly string[]): Promise<boolean> {
   for (const path of paths) {
     if (path !== attributesFile && !path.endsWith(`/${attributesFile}`)) continue;
     const text = await readFile(Buffer.from(join(workTree, path), 'latin1')).catch(() => null);
     // A link that leads nowhere: git does not follow it either, but then nothing is known.
-    if (text === null || text.includes('git-crypt')) return true;
+    if (text === null || text.includes('git-crypt') || text.includes('lfs')) return true;
   }
   return false;
 }

@@ -2,6 +2,7 @@ import { constants } from 'node:fs';
 import { access, lstat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ChangedFile } from '../jobs/change-set.ts';
+import { isPointer, useOfSubmodule } from './left-out.ts';
 import { attributesFile, isUntouched, type ProtectedFiles } from './protected-files.ts';
 import type { ScratchRepo } from './scratch-repo.ts';
 
@@ -37,11 +38,16 @@ const scan = [
   '--ignore-submodules=all',
 ];
 
+interface Omission extends Candidate {
+  readonly omitted: NonNullable<ChangedFile['omitted']>;
+}
+
 interface StageOptions {
   readonly path: string;
   readonly protectedFiles: ProtectedFiles;
-  /** False if no attributes of the base commit speak of git-crypt. */
-  readonly encrypts: boolean;
+  /** False if no attributes of the base commit speak of git-crypt or LFS. */
+  readonly filters: boolean;
+  readonly submodules: readonly string[];
   readonly limits: StageLimits;
 }
 
@@ -51,9 +57,9 @@ interface StageOptions {
  */
 export async function stageChanges(repo: ScratchRepo, options: StageOptions, signal: AbortSignal): Promise<Staged> {
   const candidates = split(await repo.run(scan, { signal })).map(candidateOf);
-  const mayEncrypt = options.encrypts || candidates.some(({ path }) => path.endsWith(attributesFile));
-  const encrypted = mayEncrypt ? await encryptedAmong(repo, candidates, signal) : new Set<string>();
-  const omitted: (Candidate & { readonly omitted: NonNullable<ChangedFile['omitted']> })[] = [];
+  const mayFilter = options.filters || candidates.some(({ path }) => path.endsWith(attributesFile));
+  const { encrypted, lfs } = mayFilter ? await filteredAmong(repo, candidates, signal) : noFilters;
+  const omitted: Omission[] = [...(await usedSubmodules(options))];
   const gone: string[] = [];
   const content: string[] = [];
   let bytes = 0;
@@ -64,7 +70,8 @@ export async function stageChanges(repo: ScratchRepo, options: StageOptions, sig
       omitted.push({ ...candidate, omitted: 'encrypted' });
     } else if (change === 'deleted') gone.push(path);
     else {
-      const look = await lookAt(join(options.path, path.endsWith('/') ? path.slice(0, -1) : path), path);
+      const file = join(options.path, path.endsWith('/') ? path.slice(0, -1) : path);
+      const look = lfs.has(path) && !(await isPointer(file)) ? contentOfLfs : await lookAt(file, path);
       const tooMuch = look.size > options.limits.maxFileBytes || bytes + look.size > options.limits.maxTotalBytes;
       const reason = look.refusal ?? (tooMuch || content.length >= options.limits.maxFiles ? 'too_large' : null);
       if (reason !== null) omitted.push({ ...candidate, omitted: reason });
@@ -86,6 +93,16 @@ export async function stageChanges(repo: ScratchRepo, options: StageOptions, sig
   };
 }
 
+/** Submodules are not filled by us, and no part of a patch: one that the job filled or removed is named. */
+async function usedSubmodules({ path: workTree, submodules }: StageOptions): Promise<readonly Omission[]> {
+  const used: Omission[] = [];
+  for (const path of submodules) {
+    const change = await useOfSubmodule(workTree, path);
+    if (change !== null) used.push({ path, change, omitted: 'repository' });
+  }
+  return used;
+}
+
 function omittedFile({ path, change, omitted }: Candidate & Pick<ChangedFile, 'omitted'>): ChangedFile {
   const none = { oldPath: null, oldMode: null, newMode: null, insertions: null, deletions: null };
   return { path: asText(path), change, ...none, omitted };
@@ -99,37 +116,47 @@ function candidateOf(record: string): Candidate {
   return { path, change: letter === 'D' ? 'deleted' : letter === 'T' ? 'type_changed' : 'modified' };
 }
 
+interface Filtered {
+  readonly encrypted: ReadonlySet<string>;
+  readonly lfs: ReadonlySet<string>;
+}
+
+const noFilters: Filtered = { encrypted: new Set(), lfs: new Set() };
+
 /**
- * The files that git-crypt encrypts, by the attributes of the base commit and by those of the work tree: an agent that takes
- * the attribute away must not bring the plain text into the patch.
+ * The files that git-crypt encrypts or LFS keeps elsewhere, by the attributes of the base commit and by those of the work
+ * tree: an agent that takes the attribute away must not bring the plain text into the patch.
  */
-async function encryptedAmong(
+async function filteredAmong(
   repo: ScratchRepo,
   candidates: readonly Candidate[],
   signal: AbortSignal,
-): Promise<ReadonlySet<string>> {
-  if (candidates.length === 0) return new Set();
+): Promise<Filtered> {
+  if (candidates.length === 0) return noFilters;
   const input = joined(candidates.map(({ path }) => path));
   const asked = ['check-attr', '-z', '--stdin'];
   const answers = await Promise.all(
     [
       [...asked, '--cached', 'filter'],
       [...asked, 'filter'],
-    ].map((args) => repo.run(args, { input, signal })),
+    ].map(async (args) => pathsByFilter(await repo.run(args, { input, signal }))),
   );
-  return new Set(answers.flatMap(encryptedPaths));
+  const paths = (filter: string) => new Set(answers.flatMap((of) => of(filter)));
+  return { encrypted: paths('git-crypt'), lfs: paths('lfs') };
 }
 
-/** From triples of path, attribute and value. */
-export function encryptedPaths(answer: Buffer): readonly string[] {
+/** Reads triples of path, attribute and value: the paths whose filter begins so. */
+export function pathsByFilter(answer: Buffer): (filter: string) => readonly string[] {
   const fields = split(answer);
-  return fields.filter((_, at) => at % 3 === 0 && fields[at + 2]?.startsWith('git-crypt'));
+  return (filter) => fields.filter((_, at) => at % 3 === 0 && fields[at + 2]?.startsWith(filter));
 }
 
 interface Look {
   readonly size: number;
   readonly refusal: ChangedFile['omitted'];
 }
+
+const contentOfLfs: Look = { size: 0, refusal: 'lfs' };
 
 async function lookAt(file: string, path: string): Promise<Look> {
   if (path.endsWith('/')) return { size: 0, refusal: 'repository' };

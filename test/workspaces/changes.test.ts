@@ -8,15 +8,7 @@ import { createJobId } from '../../src/jobs/job-id.ts';
 import type { Workspace } from '../../src/jobs/ports.ts';
 import { createGitRepo, type Files, type GitRepo, openGitRepo } from '../helpers/git-repo.ts';
 import { waitFor } from '../helpers/wait.ts';
-import {
-  cleanUpAfterEach,
-  type Fixture,
-  namesIn,
-  never,
-  startedFixture,
-  temporaryDirectory,
-  wrapGit,
-} from './fixture.ts';
+import { cleanUpAfterEach, type Fixture, namesIn, never, startedFixture, temporaryDirectory } from './fixture.ts';
 
 cleanUpAfterEach();
 
@@ -133,24 +125,6 @@ test('a job that changed nothing has an empty change set and no patch', async ()
     { what: 'the notes on the workspace to be gone' },
   );
   expect(await namesIn(join(root, 'runs', id))).toEqual(['changes.json']);
-});
-
-test('a job that changed nothing costs one git process, and one that changed files three', async () => {
-  const root = await temporaryDirectory();
-  await createGitRepo(join(root, 'base'), { 'a.txt': 'a', 'gone.txt': 'g' });
-  const git = await wrapGit();
-  const { create } = await startedFixture({ root, gitEnv: git.env });
-  const commands = ['status', 'update-index', 'diff-index', 'check-attr', 'diff-files', 'ls-files', 'log'];
-  const counts = async () => await Promise.all(commands.map(git.count));
-  await using idle = await create();
-  expect(await idle.changes()).toMatchObject({ filesChanged: 0, problem: null });
-  expect(await counts()).toEqual([1, 0, 0, 0, 0, 0, 0]);
-  await using busy = await create();
-  await writeFile(join(busy.path, 'a.txt'), 'b');
-  await writeFile(join(busy.path, 'new.txt'), 'b');
-  await unlink(join(busy.path, 'gone.txt'));
-  expect(await busy.changes()).toMatchObject({ filesChanged: 3, problem: null });
-  expect(await counts()).toEqual([2, 1, 1, 0, 0, 0, 0]);
 });
 
 test('a change in the second of the checkout, of the same size, is seen', async () => {
