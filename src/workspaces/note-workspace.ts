@@ -44,14 +44,15 @@ async function keepIndex(workTree: string, directory: string): Promise<number> {
   return second;
 }
 
-/** A git directory of our own, called `name`, that knows of the workspace what was noted. */
+/** A git directory of our own, its name begins with `name`, that knows of the workspace what was noted. */
 export async function openScratchRepo(
   { path }: Pick<Options, 'path'>,
   workTree: string,
   { directory, baseCommit, objects }: Snapshot,
   name: string,
 ): Promise<ScratchRepo> {
-  const gitDir = join(directory, name);
+  // What a process that died has left of the same name is in nobody's way.
+  const gitDir = join(directory, `${name}-${randomBytes(4).toString('hex')}`);
   const repo = await makeScratchRepo({ gitDir, workTree, objects, baseCommit, path });
   if (baseCommit === null) return repo;
   // Git writes a new file in the place of an index: what was noted stays as it is, and so does its time.

@@ -35,6 +35,17 @@ test('a job that changed nothing costs one git process, and one that changed fil
   expect(await counts()).toEqual([2, 1, 1, 0, 0, 0, 0]);
 });
 
+test('a change set that was begun is taken again by the process after the one that died', async () => {
+  const root = await temporaryDirectory();
+  await createGitRepo(join(root, 'base'), { 'a.txt': 'a' });
+  const { create } = await startedFixture({ root });
+  await using workspace = await create();
+  await writeFile(join(workspace.path, 'a.txt'), 'b');
+  const first = await workspace.changes();
+  expect(first).toMatchObject({ filesChanged: 1, problem: null });
+  expect(await workspace.changes()).toEqual(first);
+});
+
 /** Works in a workspace of the base at `root` and answers what is kept of it, and how. */
 async function workedIn(
   root: string,
