@@ -84,6 +84,8 @@ export interface JobSpec {
   readonly metadata: JsonObject | null;
   /** The branch, tag or commit of the base that it starts from; absent or null: the branch that the base follows. */
   readonly ref?: string | null;
+  /** Push what a completed run changed as this branch to the remote of the base. */
+  readonly pushBranch?: string;
   /** Keep the job past its time until its caller has acknowledged its end. */
   readonly followUp?: boolean;
   /** The job whose request this one repeats. */

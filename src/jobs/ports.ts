@@ -146,9 +146,9 @@ export interface Workspace extends AsyncDisposable {
   /**
    * Keeps what was changed since the clone was made, and sums it up. Called once, when no process of the job is left, and
    * before disposing. Takes 30 s at most and never rejects: what could not be told is in `problem`. Null where no process
-   * noted the clone.
+   * noted the clone. With `pushBranch` the result is then pushed to the remote of the base, which takes 60 s more at most.
    */
-  changes(): Promise<ChangeSummary | null>;
+  changes(pushBranch?: string): Promise<ChangeSummary | null>;
   // Disposing takes it out of sight at once and removes it later. It never rejects: it logs, and leaves the rest to `sweep`.
 }
 
