@@ -16,8 +16,6 @@ import { collect, jobsOf, rejection, shareFakeService } from './shared-service.t
 /** Clients try again what failed, each by rules of its own, which are left as they are: a run that cost money is run once. */
 
 const shared = shareFakeService();
-/** An agent that pays for an answer, and fails then. */
-const failing = 'usage: 1000 500\nsay: half an answer\napi-error: 500';
 const schema = z.object({ a: z.int() });
 
 /** Rejects. The prompt is another one for each. */
@@ -112,16 +110,30 @@ beforeAll(() => {
   return () => void vi.restoreAllMocks();
 });
 
+const rows = [...openAi, ...aiSdk, ...langChain, ...others];
+
 describe.concurrent('a failing run', () => {
-  test.each([...openAi, ...aiSdk, ...langChain, ...others])('is run once for %s', async (name, tries, call) => {
-    const error = await rejection(call(shared.settings(), `${name}\n${failing}`));
+  test.each(rows)('is run once for %s', async (name, tries, call) => {
+    const prompt = `${name}\nusage: 1000 500\nsay: half an answer\napi-error: 500`;
+    const error = await rejection(call(shared.settings(), prompt));
     expect(String(error)).toContain('The agent failed');
-    const jobs = (await jobsOf(shared.get())).filter(({ prompt }) => prompt === `${name}\n${failing}`);
-    expect(jobs).toMatchObject([{ status: 'failed', reason: 'agent_error' }]);
-    expect(Number(jobs[0]?.['cost_usd'])).toBeGreaterThan(0);
+    expect(await runsOf(prompt)).toMatchObject([{ reason: 'agent_error', cost_usd: 0.0105 }]);
     expect(asked.filter((body) => body.includes(`"${name}\\n`))).toHaveLength(tries);
   });
+
+  const plain = rows.filter(([name]) => name.endsWith(', plain'));
+  test.each(plain)('is run once for %s, where its model was too busy to go on', async (name, _tries, call) => {
+    const prompt = `busy, ${name}\nusage: 1000 500\nsay: half an answer\napi-error: 429`;
+    const error = await rejection(call(shared.settings(), prompt));
+    expect(String(error)).toContain('rate limited');
+    expect(await runsOf(prompt)).toMatchObject([{ reason: 'agent_error', cost_usd: 0.0105 }]);
+  });
 });
+
+/** The runs of one prompt: each call has another one. */
+async function runsOf(prompt: string) {
+  return (await jobsOf(shared.get())).filter((job) => job['prompt'] === prompt);
+}
 
 function chatOpenAi({ baseURL, apiKey }: ClientSettings): ChatOpenAI {
   return new ChatOpenAI({ model: 'sonnet', apiKey, configuration: { baseURL } });
