@@ -64,6 +64,15 @@ describe.each(openAiSdks)('$name', (sdk) => {
     expect(await responses.retrieve(created.id)).toMatchObject({ id: created.id, output: created.output });
   });
 
+  test('gets a response as it comes', async () => {
+    const { responses } = sdk.create(shared.settings());
+    const events = await collect(await responses.create({ model: 'sonnet', input: `say: ${text}`, stream: true }));
+    const types = events.map(({ type }) => type);
+    expect(types[0]).toBe('response.created');
+    expect(types.filter((type) => type === 'response.output_text.delta').length).toBeGreaterThan(1);
+    expect(types.at(-1)).toBe('response.completed');
+  });
+
   test('has its own class of error for each refusal', async () => {
     const { chat, models } = connect(sdk);
     const stranger = sdk.create({ ...shared.settings(), apiKey: 'wrong' });

@@ -44,15 +44,6 @@ describe.concurrent.each(openAiSdks)('$name', (sdk) => {
       { message: { content: null, tool_calls: [call] }, finish_reason: 'tool_calls' },
     ]);
   });
-
-  test('gets a response as it comes', async () => {
-    const { responses } = sdk.create(shared.settings());
-    const events = await collect(await responses.create({ model: 'sonnet', input: `say: ${text}`, stream: true }));
-    const types = events.map(({ type }) => type);
-    expect(types[0]).toBe('response.created');
-    expect(types.filter((type) => type === 'response.output_text.delta').length).toBeGreaterThan(1);
-    expect(types.at(-1)).toBe('response.completed');
-  });
 });
 
 test.concurrent('openai 7 reads an answer by a schema of zod', async () => {
