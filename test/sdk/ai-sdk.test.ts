@@ -4,7 +4,7 @@ import { generateObject, generateText, type LanguageModel, streamText, type Tool
 import { beforeAll, describe, expect, test, vi } from 'vitest';
 import { z } from 'zod';
 import type { ClientSettings } from './openai-clients.ts';
-import { collect, shareRealService } from './shared-service.ts';
+import { collect, endOf, shareRealService } from './shared-service.ts';
 
 const shared = shareRealService();
 
@@ -52,4 +52,13 @@ describe.concurrent.each(models)('the AI SDK, by %s,', (_api, modelOf) => {
     const answer = await generateText({ model: modelOf(shared.settings()), prompt: structured, tools, toolChoice });
     expect(answer.toolCalls).toMatchObject([{ toolName: 'pay', input: { a: 1 } }]);
   });
+});
+
+test.concurrent('the AI SDK gives its place back when its stream is aborted', async () => {
+  const prompt = 'delta-ms: 20\nfill: 100000';
+  const controller = new AbortController();
+  const model = createOpenAI(shared.settings()).chat('sonnet');
+  const stream = streamText({ model, prompt, abortSignal: controller.signal });
+  for await (const { type } of stream.fullStream) if (type === 'text-delta') controller.abort();
+  expect(await endOf(shared.get(), prompt)).toMatchObject({ status: 'cancelled', reason: 'client_gone' });
 });

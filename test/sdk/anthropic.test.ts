@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { token } from '../helpers/service-process.ts';
 import { ask } from './openai-clients.ts';
-import { jobsOf, rejection, shareRealService } from './shared-service.ts';
+import { endOf, rejection, shareRealService } from './shared-service.ts';
 
 const shared = shareRealService();
 
@@ -84,7 +84,6 @@ describe.concurrent('the Anthropic SDK', () => {
     await new Promise((resolve) => stream.once('text', resolve));
     stream.abort();
     expect(await ended).toBeInstanceOf(Anthropic.APIUserAbortError);
-    const [job] = (await jobsOf(shared.get())).filter((one) => one['prompt'] === prompt);
-    expect(await shared.get().finished(String(job?.['job_id']))).toMatchObject({ reason: 'client_gone' });
+    expect(await endOf(shared.get(), prompt)).toMatchObject({ status: 'cancelled', reason: 'client_gone' });
   });
 });

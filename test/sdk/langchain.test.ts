@@ -2,7 +2,7 @@ import { AIMessage, HumanMessage, SystemMessage, ToolMessage } from '@langchain/
 import { ChatOpenAI, type ChatOpenAIFields } from '@langchain/openai';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { collect, shareRealService } from './shared-service.ts';
+import { collect, endOf, shareRealService } from './shared-service.ts';
 
 const shared = shareRealService();
 
@@ -41,5 +41,11 @@ describe.concurrent('LangChain', () => {
 
   test.each(['jsonSchema', 'functionCalling'] as const)('gets an object, by %s', async (method) => {
     expect(await connect().withStructuredOutput(schema, { method }).invoke(structured)).toEqual({ a: 1 });
+  });
+
+  test('gives its place back when it leaves the loop over a stream', async () => {
+    const prompt = 'delta-ms: 20\nfill: 100000';
+    for await (const { text: piece } of await connect().stream(prompt)) if (piece !== '') break;
+    expect(await endOf(shared.get(), prompt)).toMatchObject({ status: 'cancelled', reason: 'client_gone' });
   });
 });

@@ -52,6 +52,13 @@ export async function jobsOf(service: ServiceProcess): Promise<readonly Readonly
   return jobs.map(asRecord);
 }
 
+/** How the only job with this prompt ends. */
+export async function endOf(service: ServiceProcess, prompt: string): Promise<Readonly<Record<string, unknown>>> {
+  const [job, ...more] = (await jobsOf(service)).filter((one) => one['prompt'] === prompt);
+  if (job === undefined || more.length > 0) throw new Error('not one job with this prompt');
+  return await service.finished(String(job['job_id']));
+}
+
 /** What a stream gave, all of it. */
 export async function collect<T>(stream: AsyncIterable<T>): Promise<readonly T[]> {
   return await Array.fromAsync(stream);
