@@ -1,6 +1,7 @@
 import OpenAI from 'openai';
 import { afterEach, describe, expect, onTestFinished, test } from 'vitest';
 import { untilActive } from '../e2e/steering.ts';
+import { waitFor } from '../helpers/wait.ts';
 import { hurryRetries } from './hurried-clock.ts';
 import { ask, type OpenAiClient, type OpenAiSdk, openAiSdks } from './openai-clients.ts';
 import { collect, jobsOf, rejection, shareFakeService } from './shared-service.ts';
@@ -22,7 +23,11 @@ function connect(sdk: OpenAiSdk): OpenAiClient {
 }
 
 async function untilIdle(): Promise<void> {
-  await untilActive(shared.get(), 0);
+  await waitFor(
+    () => shared.get().read('/health'),
+    ({ active, queued }) => active === 0 && queued === 0,
+    { what: 'no job to be left' },
+  );
 }
 
 /** The newest job, once none runs. */
