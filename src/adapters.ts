@@ -2,6 +2,7 @@ import { join, resolve } from 'node:path';
 import { type AgentRunnerOptions, createAgentRunner } from './agents/agent-runner.ts';
 import { providers } from './agents/registry.ts';
 import { type Config, ConfigError } from './config.ts';
+import { createAttachmentClient } from './http/openai/attachment-client.ts';
 import type { WebhookSettings } from './http/webhook-client.ts';
 import type { AgentRunner, Clock } from './jobs/ports.ts';
 import { chooseContainment, chooseNamespace } from './process/choose-containment.ts';
@@ -112,5 +113,8 @@ export function openAiSettings(config: Config) {
     agent: config.OPENAI_COMPAT_AGENT,
     budgetUsd: config.OPENAI_COMPAT_BUDGET_USD,
     timeoutMs: config.OPENAI_COMPAT_TIMEOUT_SECONDS * 1000,
+    ...(config.ATTACHMENT_HOSTS.length > 0 && {
+      attachments: createAttachmentClient({ hosts: config.ATTACHMENT_HOSTS, maxBytes: config.MAX_PROMPT_BYTES }),
+    }),
   };
 }

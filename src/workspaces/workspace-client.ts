@@ -2,7 +2,7 @@ import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { JobId } from '../jobs/job.ts';
 import type { Log, Workspace, WorkspaceManager } from '../jobs/ports.ts';
-import { openPatch, readDetails } from './change-taker.ts';
+import { openPatch, readDetails } from './kept-changes.ts';
 import {
   openWorkspaceChannel,
   type WorkspaceChannel,
@@ -41,9 +41,9 @@ export function createWorkspaceClient(settings: WorkspaceSettings, log: Log, met
     return {
       path: join(resolve(settings.jobsDir), id),
       baseCommit,
-      changes: async () =>
+      changes: async (pushBranch) =>
         await process
-          .ask((channel) => channel.call('changes', { id }))
+          .ask((channel) => channel.call('changes', { id, pushBranch }))
           .catch((error: unknown) => {
             log.error({ err: error, job_id: id }, 'the changes of a job could not be taken');
             return null;

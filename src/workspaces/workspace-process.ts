@@ -132,7 +132,7 @@ function createServing(manager: GitWorkspaces) {
         return null;
       }
       case 'changes':
-        return (await living.get(call.input.id)?.changes()) ?? null;
+        return (await living.get(call.input.id)?.changes(call.input.pushBranch)) ?? null;
       case 'dispose': {
         const workspace = living.get(call.input.id);
         living.delete(call.input.id);

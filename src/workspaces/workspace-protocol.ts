@@ -27,7 +27,10 @@ export interface WorkspaceCalls {
   check: { readonly input: null; readonly output: string | null };
   create: { readonly input: { readonly id: JobId; readonly ref: string | null }; readonly output: NewWorkspace };
   adopt: { readonly input: { readonly id: JobId }; readonly output: null };
-  changes: { readonly input: { readonly id: JobId }; readonly output: ChangeSummary | null };
+  changes: {
+    readonly input: { readonly id: JobId; readonly pushBranch: string | undefined };
+    readonly output: ChangeSummary | null;
+  };
   dispose: { readonly input: { readonly id: JobId }; readonly output: null };
   close: { readonly input: null; readonly output: null };
 }

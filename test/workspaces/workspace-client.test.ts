@@ -106,6 +106,18 @@ describe('the process', () => {
     expect(await readFile(join(workspace.path, 'a.txt'), 'utf8')).toBe('first\n');
   });
 
+  test('pushes the result of a job where it is asked for', async () => {
+    const { client } = await startedClient();
+    await using workspace = await client.create(createJobId(), never);
+    expect((await workspace.changes('result'))?.push).toEqual({
+      branch: 'result',
+      commit: null,
+      problem: 'The branch was not pushed: the job changed nothing',
+    });
+    await writeFile(join(workspace.path, 'a.txt'), 'second\n');
+    expect((await workspace.changes('result'))?.push).toMatchObject({ branch: 'result', problem: null });
+  });
+
   test('tells a caller what is wrong in the words of the workspaces', async () => {
     const { client } = await startedClient();
     const wrong = client.create(createJobId(), never, { ref: 'no-such-branch' });
