@@ -37,6 +37,7 @@ export function jobItem(job: JobRecord): z.output<typeof JobItemSchema> {
     session_id: report.sessionId,
     changes: outcome?.changes ? changesView(outcome.changes) : null,
     containment: containmentView(report.containment),
+    after: spec.after ?? null,
     retry_of: spec.retryOf ?? null,
     followed_up: job.followUp === undefined ? null : job.followUp === 'done',
   };

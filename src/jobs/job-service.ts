@@ -5,10 +5,10 @@ import { createDispatcher } from './dispatcher.ts';
 import { JobNotFinalError } from './errors.ts';
 import { createRunTimes, type ExpectedStart, type RunTimes } from './expected-start.ts';
 import { followJob } from './follow-job.ts';
-import { type FinishedJob, isFinal, type JobRecord, type JobSpec } from './job.ts';
+import { type FinishedJob, isFinal, isFinished, type JobRecord, type JobSpec } from './job.ts';
 import { createJobAccess } from './job-access.ts';
 import { type NumberedEvent, openJobLog, readJobEvents } from './job-events.ts';
-import { createJobSignals } from './job-signals.ts';
+import { createJobSignals, type JobSignals } from './job-signals.ts';
 import { createLifecycle } from './lifecycle.ts';
 import type {
   AgentRunner,
@@ -66,7 +66,7 @@ export interface JobStats {
 
 /** The one way in for every route. Refusals are thrown (`errors.ts`); jobs end as values. */
 export interface JobService {
-  /** Admits a job; when it resolves the job is durable. Throws `QueueFullError` or `UnavailableError`. */
+  /** Admits a job; when it resolves the job is durable. Throws `QueueFullError`, `UnknownDependencyError` or `UnavailableError`. */
   submit(spec: JobSpec, caller: string): Promise<JobRecord>;
   /**
    * As `submit`, but a caller who repeats it with the same key and content gets the first job, for as long as that is kept.
@@ -142,6 +142,7 @@ export function createJobService(options: JobServiceDeps): JobServiceControl {
     dispatcher,
     cancel: access.cancel,
   });
+  tellOfDependents(parts, signals);
   const submit = createSubmission({ ...deps, isDraining, isExpired, onAdmitted: dispatcher.notify });
   let drained: Promise<void> | undefined;
   const reading = { get: access.get, signals, running, runLog: deps.runLog };
@@ -163,7 +164,8 @@ export function createJobService(options: JobServiceDeps): JobServiceControl {
     async retry(id, caller) {
       const { id: retryOf, status, spec } = await access.get(id);
       if (!isFinal(status)) throw new JobNotFinalError();
-      return (await submit({ spec: { ...spec, kind: 'execute', retryOf }, caller })).job;
+      // What it was to start after has had its effect: this one is wanted now.
+      return (await submit({ spec: { ...spec, kind: 'execute', retryOf, after: null }, caller })).job;
     },
     expectedStart({ queuePosition }) {
       return queuePosition === null
@@ -192,6 +194,14 @@ function guarded({ onFinished, log }: JobServiceDeps): (job: FinishedJob) => voi
       log.error({ err: error, job_id: job.id }, 'the end of a job could not be counted');
     }
   };
+}
+
+/** Whoever waits for a job is also told when another one has ended it. */
+function tellOfDependents({ store, onFinished }: JobServiceParts, signals: JobSignals): void {
+  store.onDependentEnded?.((job) => {
+    signals.tell(job);
+    if (isFinished(job)) onFinished(job);
+  });
 }
 
 /** The same dependencies, with a look into the outbox at the end of each job that has a webhook. */

@@ -4,7 +4,7 @@ import type { Webhook } from './webhooks.ts';
  * A job: one prompt, run by one agent CLI, in one git clone of its own.
  *
  *   queued ──claim──► running ──finish──► completed | failed | timeout | error | cancelled | lost
- *      └────cancel────────────────────────────────────────────────────► cancelled
+ *      └────cancel, or the job to start after did not complete────────► cancelled
  */
 
 import type { ChangeSummary } from './change-set.ts';
@@ -38,6 +38,7 @@ export const jobReasons = [
   'workspace_error',
   'shutdown',
   'lost',
+  'dependency',
 ] as const;
 export type JobReason = (typeof jobReasons)[number];
 
@@ -80,6 +81,8 @@ export interface JobSpec {
   readonly ref?: string | null;
   /** Keep the job past its time until its caller has acknowledged its end. */
   readonly followUp?: boolean;
+  /** The job that must have completed before this one starts. */
+  readonly after?: JobId | null;
   /** The job whose request this one repeats. */
   readonly retryOf?: JobId;
   /** Who is told of its changes. */
@@ -153,7 +156,7 @@ export interface JobRecord {
   readonly createdAt: number;
   readonly startedAt: number | null;
   readonly finishedAt: number | null;
-  /** 1 = starts next; null once it is not queued. */
+  /** 1 = starts next; null once it is not queued, and while it waits for another job. */
   readonly queuePosition: number | null;
   /** Absent where nobody asked for a follow-up; `due` until the caller has acknowledged the end. */
   readonly followUp?: 'due' | 'done';

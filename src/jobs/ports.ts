@@ -27,6 +27,8 @@ export type Admission =
   | { readonly outcome: 'replayed'; readonly job: JobRecord }
   /** That job, but it was submitted with another content. Nothing was written. */
   | { readonly outcome: 'idempotency_conflict'; readonly job: JobRecord }
+  /** The job that it was to start after is not one of this caller's, or no longer kept. */
+  | { readonly outcome: 'unknown_dependency' }
   | { readonly outcome: 'queue_full' };
 
 export interface Cancellation {
@@ -76,9 +78,14 @@ export interface JobStore {
   /**
    * Admits the job if fewer than `maxUnfinished` are queued or running, exactly, however many arrive at once. Of those with the
    * same caller and idempotency key the first is admitted; the others get that job, also when the queue is full.
+   *
+   * A job that is to start after another one (`spec.after`) counts too, but has no place in the queue until that one has completed;
+   * then it has the one of its admission. Once that one ended otherwise, before or after the submit, it is `cancelled`
+   * (`dependency`), and so is what was to start after it: all in the transaction of that end. A final one that finished at or
+   * before `goneBefore`, and whose follow-up is not due, is as good as unknown.
    */
-  submit(job: NewJob, limits: { readonly maxUnfinished: number }): Promise<Admission>;
-  /** Takes up to `freeSlots` of the oldest queued jobs to `running`, in the order of admission. */
+  submit(job: NewJob, limits: { readonly maxUnfinished: number; readonly goneBefore?: number }): Promise<Admission>;
+  /** Takes up to `freeSlots` of the oldest queued jobs that wait for no other to `running`, in the order of admission. */
   claim(freeSlots: number, startedAt: number): Promise<readonly Claim[]>;
   /** `running` to a final state; undefined if the claim no longer holds (then nothing was written). */
   finish(claim: Claim, outcome: JobOutcome, finishedAt: number): Promise<JobRecord | undefined>;
@@ -120,6 +127,8 @@ export interface Store {
   readonly keeping: JobKeeping;
   readonly outbox: Outbox;
   readonly membership: Membership;
+  /** Calls the listener with each job that ended because the one that it was to start after did not complete. */
+  onDependentEnded?(listener: (job: JobRecord) => void): void;
   /** Resolves when a transaction went through just now; rejects with `UnavailableError` otherwise. */
   ready(): Promise<void>;
   /** Writes what was accepted, then lets go of the file. Idempotent. */

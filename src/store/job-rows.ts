@@ -19,6 +19,7 @@ export interface JobRow {
   readonly spec: string;
   readonly report: string | null;
   readonly changes: string | null;
+  readonly waits_for: number | null;
 }
 
 /** Trusts the schema: only this service writes the file, and its CHECKs hold the words of `status`. */

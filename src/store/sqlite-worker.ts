@@ -16,7 +16,7 @@ function main(port: MessagePort, { file, incarnation }: WorkerInput): void {
     port.close();
     return;
   }
-  const tally: Tally = { ...countUnfinished(db), handled: 0 };
+  const tally: Tally = { ...countUnfinished(db), handled: 0, ended: [] };
   const commitBatch = createCommitBatch(db, tally, createJobOperations(db, tally, incarnation));
   const counts = () => ({ queued: tally.queued, running: tally.running });
 
@@ -27,7 +27,7 @@ function main(port: MessagePort, { file, incarnation }: WorkerInput): void {
       isClosing = true;
     });
     for (let answers = commitBatch(arrivals); answers.length > 0; answers = commitBatch(arrivals)) {
-      say({ type: 'answers', answers, counts: counts() });
+      say({ type: 'answers', answers, counts: counts(), ended: tally.ended.splice(0) });
     }
     // Only now: what is said to a closed port is lost.
     if (isClosing) {

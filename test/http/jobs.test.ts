@@ -46,6 +46,7 @@ describe('a job', () => {
         containment: null,
         followed_up: null,
         retry_of: null,
+        after: null,
         expected_start: null,
       },
     });
@@ -68,6 +69,7 @@ describe('a job', () => {
         containment: null,
         followed_up: null,
         retry_of: null,
+        after: null,
         expected_start: null,
       },
     });

@@ -48,6 +48,7 @@ const failureOf: Readonly<Record<JobReason, Failure>> = {
   output_limit: agentFailed('The agent wrote more than it may (output_limit)'),
   cancelled: agentFailed('The run was cancelled (cancelled)'),
   client_gone: agentFailed('The run was cancelled: its caller hung up (client_gone)'),
+  dependency: agentFailed('The run was cancelled: another one did not complete (dependency)'),
   lost: agentFailed('The service died under the run (lost)'),
   shutdown: stopped,
   timeout: {
