@@ -14,7 +14,7 @@ import { agentEnvironment, jobMark } from './environment.ts';
 import { findExecutable } from './executable.ts';
 import { watchLingering } from './lingering.ts';
 import type { AgentOutput, AgentProvider } from './provider.ts';
-import { createRunDirectories, type RunDirectories, type RunPaths } from './run-directory.ts';
+import { createRunDirectories, type RunDirectories, type RunPaths, runName } from './run-directory.ts';
 import type { Recording, RunRecorder } from './run-recorder.ts';
 
 export interface AgentRunnerOptions {
@@ -76,10 +76,11 @@ export function createAgentRunner(options: AgentRunnerOptions): AgentRunner {
     async run(run, signal) {
       const provider = Object.hasOwn(providers, run.spec.provider) ? providers[run.spec.provider] : undefined;
       if (provider === undefined) return notStarted('No agent CLI of this name is known');
-      const stdoutFile = directories.paths(run.id).stdout;
+      const name = runName(run.id, run.attempt);
+      const stdoutFile = directories.paths(name).stdout;
       const live: LiveRun = { provider, stdoutFile, structured: isStructured(run.spec), ended: false };
       running.set(run.id, live);
-      const recording = run.adopted === true ? options.recorder.resume(run.id) : options.recorder.begin(run.id);
+      const recording = run.adopted === true ? options.recorder.resume(name) : options.recorder.begin(name);
       try {
         return await runAgent(runtime, live, run, recording, signal);
       } catch (error) {
@@ -89,15 +90,16 @@ export function createAgentRunner(options: AgentRunnerOptions): AgentRunner {
         live.ended = true;
         running.delete(run.id);
         await recording.end();
-        await directories.release(run.id);
+        await directories.release(name);
       }
     },
-    async canAdopt(id) {
+    async canAdopt(id, attempt) {
+      const name = runName(id, attempt);
       const { adoption } = options.containment ?? {};
-      if (adoption === undefined || !(await adoption.isPossible(filesOf(directories.paths(id), id)))) return false;
-      directories.hold(id);
+      if (adoption === undefined || !(await adoption.isPossible(filesOf(directories.paths(name), id)))) return false;
+      directories.hold(name);
       // From now on: a reader who came before the run is taken over would close its log.
-      options.recorder.resume(id);
+      options.recorder.resume(name);
       return true;
     },
     follow(id, signal) {
@@ -133,13 +135,14 @@ async function runAgent(
 ): Promise<JobOutcome> {
   const { directories, log } = runtime;
   const { id, spec } = run;
+  const name = runName(id, run.attempt);
   const { provider } = live;
   if (run.adopted === true) {
     recording.start();
-    const paths = directories.paths(id);
+    const paths = directories.paths(name);
     return await conclude(live, run, paths, await adoptProgram(runtime, run, paths, provider.output, signal));
   }
-  const paths = await directories.create(id, provider.stdin(spec), spec.systemPrompt);
+  const paths = await directories.create(name, provider.stdin(spec), spec.systemPrompt);
   recording.start();
   const args = provider.args({ id, spec, paths, sessionId: randomUUID() });
   const env = environment(runtime, provider, id, paths);

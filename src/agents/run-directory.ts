@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, readdir, rename, rmdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import type { JobId } from '../jobs/job.ts';
+import { type JobId, maxAttempts } from '../jobs/job.ts';
 import { isJobId } from '../jobs/job-id.ts';
 import type { Log } from '../jobs/ports.ts';
 import { removeTree } from '../process/remove-tree.ts';
@@ -32,7 +32,7 @@ export interface RunDirectories {
   create(name: string, prompt: string, systemPrompt: string | null): Promise<RunPaths>;
   /** Takes the agent's own files away and leaves the logs. Never rejects: what it cannot remove is left to `sweep`. */
   release(name: string): Promise<void>;
-  /** Takes all of it away. Never rejects. */
+  /** Takes all of it away, of a job all attempts. Never rejects. */
   remove(name: string): Promise<void>;
   /** The jobs whose runs are here and not under way. */
   idle(): Promise<readonly JobId[]>;
@@ -91,17 +91,22 @@ export function createRunDirectories(runsDir: string, log: Log): RunDirectories 
       inUse.delete(name);
     },
     async remove(name) {
-      await discard(paths(name).directory);
+      await discard(...attemptNames(name).map((one) => paths(one).directory));
       inUse.delete(name);
     },
-    idle: async () => (await entries(root)).filter(isJobId).filter((id) => !inUse.has(id)),
+    async idle() {
+      const busy = new Set([...inUse].map(jobIdOf));
+      const ids = new Set((await entries(root)).map(jobIdOf));
+      return [...ids].filter((id) => id !== null).filter((id) => !busy.has(id));
+    },
     async sweep(known) {
       for (const name of await entries(root)) {
         if (inUse.has(name)) continue;
         if (name.startsWith(trashPrefix)) removeLater(join(root, name));
         else if (name.startsWith(scratchPrefix)) await discard(paths(name).directory);
-        else if (isJobId(name) && (await known(name))) await discard(paths(name).config, paths(name).tmp);
-        else if (isJobId(name)) await discard(paths(name).directory);
+        const id = jobIdOf(name);
+        if (id !== null && (await known(id))) await discard(paths(name).config, paths(name).tmp);
+        else if (id !== null) await discard(paths(name).directory);
       }
     },
   };
@@ -124,6 +129,21 @@ function createRemover(log: Log): (path: string) => void {
     waste.push(path);
     if (!removing) void removeWaste();
   };
+}
+
+/** What a run is called: the first attempt like its job, and each has a directory of its own. */
+export function runName(id: JobId, attempt = 1): string {
+  return attempt <= 1 ? id : `${id}.${attempt}`;
+}
+
+function attemptNames(name: string): readonly string[] {
+  return isJobId(name) ? Array.from({ length: maxAttempts }, (_, n) => runName(name, n + 1)) : [name];
+}
+
+/** The job whose attempt has this name; null for what is no run. */
+function jobIdOf(name: string): JobId | null {
+  const id = name.replace(/\.\d$/, '');
+  return isJobId(id) ? id : null;
 }
 
 /** Where the files of a run are, whether or not they are there. `runsDir` is absolute, or the agent could not use them. */

@@ -92,6 +92,8 @@ export const JobItemSchema = z.object({
   session_id: z.string().nullable(),
   changes: ChangesSchema.nullable().describe('Null until an agent has run; the lists are in /jobs/{id}/changes'),
   containment: ContainmentSchema.nullable().describe('Null until an agent has run'),
+  attempt: z.int().describe('How often it was started'),
+  max_attempts: z.int().describe('How often it may be, where its run was lost'),
   after: z.string().nullable().describe('The job that must have completed before this one starts'),
   retry_of: z.string().nullable().describe('The job whose request this one repeats'),
   followed_up: z

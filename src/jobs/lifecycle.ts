@@ -42,7 +42,8 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
     async recover() {
       if (deps.adoptsRuns) adopted = await adoptRuns(deps);
       const changed = await store.membership.recover(clock.now());
-      if (changed.length > 0) log.warn({ jobs: changed.length }, 'jobs of an earlier process were ended');
+      if (changed.length > 0)
+        log.warn({ jobs: changed.length }, 'jobs of an earlier process were ended or queued again');
     },
     async begin() {
       // First the agents that outlived their service: they may still be writing in their workspaces.

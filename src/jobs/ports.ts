@@ -87,9 +87,12 @@ export interface JobStore {
   submit(job: NewJob, limits: { readonly maxUnfinished: number; readonly goneBefore?: number }): Promise<Admission>;
   /** Takes up to `freeSlots` of the oldest queued jobs that wait for no other to `running`, in the order of admission. */
   claim(freeSlots: number, startedAt: number): Promise<readonly Claim[]>;
-  /** `running` to a final state; undefined if the claim no longer holds (then nothing was written). */
+  /**
+   * `running` to a final state; undefined if the claim no longer holds (then nothing was written). A run that was `lost` takes the job
+   * back to its place in the queue instead, as often as `spec.maxAttempts` allows, unless its end was asked for.
+   */
   finish(claim: Claim, outcome: JobOutcome, finishedAt: number): Promise<JobRecord | undefined>;
-  /** `queued` to `cancelled`. Answers the job as it is then, and whether this call changed it; undefined if there is none. */
+  /** `queued` to `cancelled`; a running one is not queued again from then on. Answers the job as it is then, and whether this call changed it; undefined if there is none. */
   cancelQueued(id: JobId, outcome: JobOutcome, finishedAt: number): Promise<Cancellation | undefined>;
   get(id: JobId): Promise<JobRecord | undefined>;
   list(query: JobQuery): Promise<JobPage>;
@@ -111,7 +114,8 @@ export interface JobKeeping {
 /** Who runs what. The embedded store has one member; a shared one will have several. */
 export interface Membership {
   /**
-   * Called once, before the first claim: jobs that were `running` under an earlier incarnation become `lost`, queued chat
+   * Called once, before the first claim: jobs that were `running` under an earlier incarnation become `lost`, or
+   * are queued again as `finish` would do it (`cancelled`, if their end had been asked for); queued chat
    * jobs, whose callers went with the connection, become `cancelled` (`client_gone`). Names all it changed.
    */
   recover(now: number): Promise<readonly JobId[]>;
@@ -188,6 +192,8 @@ export interface AgentRun {
   readonly id: JobId;
   readonly spec: JobSpec;
   readonly workspacePath: string;
+  /** Which start of the job it is; each has a log of its own. Absent: the first. */
+  readonly attempt?: number;
   /** It runs already: see `canAdopt`. */
   readonly adopted?: boolean;
 }
@@ -210,7 +216,7 @@ export interface AgentRunner {
    * Whether the agent of this job, which an earlier process started, runs still or has left word of its end. Then `run` with
    * `adopted` takes it over, and `sweep` leaves it alone; if not, what is left of it is killed. Never rejects.
    */
-  canAdopt?(id: JobId): Promise<boolean>;
+  canAdopt?(id: JobId, attempt?: number): Promise<boolean>;
   /**
    * What the agent of a running job does, from its beginning, live, until its run ended. Served from the log at the reader's
    * own pace: a slow reader costs no memory and loses nothing. Ends at once for a job that does not run here.

@@ -1,7 +1,7 @@
 import type { DatabaseSync } from 'node:sqlite';
 import { isFinal, type JobRecord } from '../jobs/job.ts';
 import { createDependencies, type Dependencies } from './dependencies.ts';
-import { finalValues, setFinal } from './final-values.ts';
+import { finalValues, requeue, setFinal } from './final-values.ts';
 import { createIdempotencyKeys } from './idempotency.ts';
 import { createMetadataIndex } from './job-metadata.ts';
 import { createReading, type Reading } from './job-reading.ts';
@@ -90,7 +90,8 @@ function createAdmission(
   const keys = createIdempotencyKeys(db);
   const indexMetadata = createMetadataIndex(db);
   const insert = db.prepare(
-    `INSERT INTO jobs (id, caller, kind, status, created_at, due, spec, waits_for) VALUES (?, ?, ?, 'queued', ?, ?, ?, ?)`,
+    `INSERT INTO jobs (id, caller, kind, status, created_at, due, spec, waits_for, max_attempts)
+     VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?)`,
   );
 
   return {
@@ -106,7 +107,16 @@ function createAdmission(
       const waitsFor = before === undefined || before.status === 'completed' ? null : before.seq;
       const spec = encodeSpec(job.spec);
       const due = job.spec.followUp === true ? 1 : 0;
-      const row = insert.run(job.id, job.caller, job.spec.kind, job.createdAt, due, spec.short, waitsFor);
+      const row = insert.run(
+        job.id,
+        job.caller,
+        job.spec.kind,
+        job.createdAt,
+        due,
+        spec.short,
+        waitsFor,
+        job.spec.maxAttempts ?? 1,
+      );
       const seq = Number(row.lastInsertRowid);
       indexMetadata(seq, job.spec.metadata);
       writing.spec(seq, spec);
@@ -136,6 +146,12 @@ function createTransitions(
      WHERE id = :id AND status = 'running' AND owner = :owner AND attempt = :attempt
      RETURNING seq, json_extract(spec, '$.webhooks') IS NOT NULL AS has_webhooks`,
   );
+  const again = db.prepare(
+    `UPDATE jobs ${requeue} AND id = :id AND owner = :owner AND attempt = :attempt RETURNING seq`,
+  );
+  const cancelRunning = db.prepare(
+    `UPDATE jobs SET cancel_requested = 1 WHERE id = ? AND status = 'running' AND max_attempts > 1`,
+  );
   const cancel = db.prepare(`UPDATE jobs ${setFinal} WHERE id = :id AND status = 'queued' RETURNING seq, waits_for`);
 
   return {
@@ -153,6 +169,11 @@ function createTransitions(
       return claimed;
     },
     finish: ({ id, owner, attempt, outcome, finishedAt }) => {
+      if (outcome.status === 'lost' && again.get({ id, owner, attempt, at: finishedAt, reason: outcome.reason })) {
+        tally.running -= 1;
+        tally.queued += 1;
+        return 'requeued';
+      }
       const report = encodeReport(outcome.report);
       const row = finish.get({ ...finalValues(outcome, report, finishedAt), id, owner, attempt });
       if (row === undefined) return false;
@@ -169,7 +190,7 @@ function createTransitions(
         writing.report(Number(row['seq']), report);
         tally.queued -= 1;
         if (row['waits_for'] !== null) tally.waiting -= 1;
-      }
+      } else cancelRunning.run(id);
       const job = reading.byId(id);
       if (job !== undefined && row !== undefined) {
         announce(job, 'final', finishedAt);

@@ -6,7 +6,7 @@ import { createPages } from './job-pages.ts';
 import { asJobRow, type JobRow, toRecord } from './job-rows.ts';
 
 const columns =
-  'j.seq, j.id, j.caller, j.status, j.attempt, j.created_at, j.started_at, j.finished_at, j.reason, j.error, j.due, j.acked_at, j.changes, j.waits_for';
+  'j.seq, j.id, j.caller, j.status, j.attempt, j.created_at, j.started_at, j.finished_at, j.reason, j.error, j.due, j.acked_at, j.changes, j.waits_for, j.earlier';
 const selectWhole = `SELECT ${columns}, coalesce(s.spec, j.spec) AS spec, coalesce(r.report, j.report) AS report
   FROM jobs j LEFT JOIN long_specs s ON s.seq = j.seq LEFT JOIN long_reports r ON r.seq = j.seq`;
 

@@ -57,8 +57,9 @@ function createJobs(channel: WorkerChannel, incarnation: string): JobStore {
     },
     finish: async ({ job, owner, attempt }, outcome, finishedAt) => {
       const input = { id: job.id, owner, attempt, outcome, finishedAt };
-      const isFinished = await channel.call('finish', input, sizeOfReport(outcome.report));
-      if (!isFinished) return undefined;
+      const finished = await channel.call('finish', input, sizeOfReport(outcome.report));
+      if (finished === 'requeued') return await channel.call('get', job.id);
+      if (!finished) return undefined;
       return { ...job, status: outcome.status, attempt, finishedAt, queuePosition: null, outcome };
     },
     cancelQueued: (id, outcome, finishedAt) => channel.call('cancelQueued', { id, outcome, finishedAt }),

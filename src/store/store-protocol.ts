@@ -17,8 +17,8 @@ export interface Calls {
       readonly outcome: JobOutcome;
       readonly finishedAt: number;
     };
-    /** False when the claim no longer holds. */
-    output: boolean;
+    /** False when the claim no longer holds; `requeued` where the run was lost and another one is allowed. */
+    output: boolean | 'requeued';
   };
   cancelQueued: {
     input: { readonly id: JobId; readonly outcome: JobOutcome; readonly finishedAt: number };

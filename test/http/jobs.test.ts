@@ -46,7 +46,7 @@ describe('a job', () => {
         containment: null,
         followed_up: null,
         retry_of: null,
-        after: null,
+        ...{ after: null, attempt: 0, max_attempts: 1 },
         expected_start: null,
       },
     });
@@ -69,7 +69,7 @@ describe('a job', () => {
         containment: null,
         followed_up: null,
         retry_of: null,
-        after: null,
+        ...{ after: null, attempt: 1, max_attempts: 1 },
         expected_start: null,
       },
     });

@@ -1,6 +1,6 @@
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
-import { type JobRecord, type JobSpec, type JsonObject, jobStatuses } from '../../jobs/job.ts';
+import { type JobRecord, type JobSpec, type JsonObject, jobStatuses, maxAttempts } from '../../jobs/job.ts';
 import { isJobId } from '../../jobs/job-id.ts';
 import type { JobService } from '../../jobs/job-service.ts';
 import type { AppDeps, TypedApp } from '../app.ts';
@@ -164,6 +164,7 @@ function executeSpec(body: z.output<ReturnType<typeof executeSchema>>, json: str
     ...(webhooks.length > 0 && { webhooks }),
     ref: body.ref,
     ...(after !== null && { after }),
+    ...(body.max_attempts > 1 && { maxAttempts: body.max_attempts }),
     ...(body.follow_up && { followUp: true }),
   };
 }
@@ -216,6 +217,12 @@ function executeSchema(maxPromptBytes: number, webhookHosts: readonly string[] |
       .describe(
         'The id of a job: this one starts only once that one has completed, and is cancelled (`dependency`) if it ends otherwise',
       ),
+    max_attempts: z
+      .int()
+      .gte(1)
+      .lte(maxAttempts)
+      .default(1)
+      .describe('How often it may be started: once more where its run was lost with the service, never after it ended'),
     metadata: MetadataSchema.nullable().default(null).describe('Given back unchanged; at most 16 KiB and 32 levels'),
     ref: z
       .string()
