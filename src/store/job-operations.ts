@@ -131,12 +131,7 @@ function createAdmission(
   } satisfies Partial<Operations>;
 }
 
-function createTransitions(
-  db: DatabaseSync,
-  tally: Tally,
-  incarnation: string,
-  { writing, reading, announce, dependencies }: Parts,
-) {
+function transitionStatements(db: DatabaseSync) {
   const claimOldest = db.prepare(
     `UPDATE jobs SET status = 'running', attempt = attempt + 1, owner = ?, started_at = ?
      WHERE seq = (SELECT seq FROM jobs WHERE status = 'queued' AND waits_for IS NULL ORDER BY seq LIMIT 1) RETURNING seq`,
@@ -153,6 +148,16 @@ function createTransitions(
     `UPDATE jobs SET cancel_requested = 1 WHERE id = ? AND status = 'running' AND max_attempts > 1`,
   );
   const cancel = db.prepare(`UPDATE jobs ${setFinal} WHERE id = :id AND status = 'queued' RETURNING seq, waits_for`);
+  return { claimOldest, finish, again, cancelRunning, cancel };
+}
+
+function createTransitions(
+  db: DatabaseSync,
+  tally: Tally,
+  incarnation: string,
+  { writing, reading, announce, dependencies }: Parts,
+) {
+  const { claimOldest, finish, again, cancelRunning, cancel } = transitionStatements(db);
 
   return {
     claim: ({ freeSlots, startedAt }) => {
