@@ -16,3 +16,10 @@ export function print(line: string): void {
 function show(value: number): string {
   return (value >= 100 ? value.toFixed(0) : value.toFixed(2)).padStart(9);
 }
+
+/** Milliseconds. */
+export async function timed(work: () => Promise<unknown>): Promise<number> {
+  const start = performance.now();
+  await work();
+  return performance.now() - start;
+}

@@ -3,8 +3,8 @@ import { isStructured, type JobId, type JobOutcome, outcomeWithoutAgent } from '
 import type { AgentRun, AgentRunner, Clock, Log } from '../jobs/ports.ts';
 import type { Command } from '../process/command.ts';
 import type { AdoptedFiles, Containment } from '../process/containment.ts';
-import { endMarked } from '../process/marked-processes.ts';
 import { adoptRun, type ProcessExit, runProcess } from '../process/run-process.ts';
+import { killStrays } from '../process/strays.ts';
 import { readEvents } from './agent-events.ts';
 import { judge } from './agent-outcome.ts';
 import { readReport } from './agent-report.ts';
@@ -113,17 +113,20 @@ export function createAgentRunner(options: AgentRunnerOptions): AgentRunner {
       if (!running.has(id)) await directories.remove(id);
     },
     hurry: () => hurry.abort(),
-    async sweep(known) {
-      // First the processes: they would go on writing where it is swept.
-      const processes = await endMarked(jobMark, await directories.idle());
-      if (processes > 0) log.warn({ processes }, 'processes of earlier runs were ended');
-      await directories.sweep(known);
-    },
+    sweep: (known) => sweep(runtime, known),
     async check() {
       const reasons = (await Promise.all(checks.map((check) => check()))).filter((reason) => reason !== null);
       return reasons.length === 0 ? null : reasons.join('. ');
     },
   };
+}
+
+/** First the processes: they would go on writing where it is swept. */
+async function sweep({ directories, log }: Runtime, known: (id: JobId) => Promise<boolean>): Promise<void> {
+  const marks = (await directories.idle()).map((id) => `${jobMark}=${id}`);
+  const processes = await killStrays({ session: null, marks });
+  if (processes > 0) log.warn({ processes }, 'processes of earlier runs were ended');
+  await directories.sweep(known);
 }
 
 async function runAgent(

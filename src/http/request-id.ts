@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 
 /** The id of a request: what the caller sent as `x-request-id` if it can do no harm in a log, else a new one. */
 export function requestId(request: { readonly headers: Readonly<Record<string, unknown>> }): string {
@@ -7,5 +7,6 @@ export function requestId(request: { readonly headers: Readonly<Record<string, u
 }
 
 export function newRequestId(): string {
-  return `req_${randomBytes(12).toString('base64url')}`;
+  // Node keeps a store of random bytes for these: fetching some for each costs as much as parsing the request.
+  return `req_${randomUUID().replaceAll('-', '')}`;
 }

@@ -174,7 +174,7 @@ export function createJobService(options: JobServiceDeps): JobServiceControl {
     },
     submit: async (spec, caller) => (await submit({ spec, caller })).job,
     submitOnce: (spec, caller, idempotency) => submit({ spec, caller, idempotency }),
-    ...createChangeAccess(access.get, deps.workspaces),
+    ...createChangeAccess(access, deps.workspaces),
     follow: (id, signal) => followJob({ get: access.get, signals, running, runner }, id, signal),
     events: (id, after, signal) => readJobEvents(reading, id, after, signal),
     log: (id, source, follow) => openJobLog(reading, id, source, follow),

@@ -29,7 +29,7 @@ export async function canAdopt(supervisor: string, files: AdoptedFiles): Promise
   }
   // It may have ended between the two looks.
   if ((await readEnd(files)) !== null) return true;
-  await killStrays({ session: null, mark: files.mark });
+  await killStrays({ session: null, marks: files.mark === null ? [] : [files.mark] });
   return false;
 }
 
@@ -64,7 +64,7 @@ export function adoptProcess(supervisor: string, files: AdoptedFiles): Contained
 
 async function lost(files: AdoptedFiles): Promise<ContainedEnd> {
   const record = await readRecord(files);
-  const killed = await killStrays({ session: record?.program ?? null, mark: files.mark });
+  const killed = await killStrays({ session: record?.program ?? null, marks: files.mark === null ? [] : [files.mark] });
   const unknown = { level: 'supervisor', survivors: null, peakRssBytes: null, cpuMs: null } as const;
   return { ...neverRan, endedBy: supervisionLost, containment: { ...unknown, killed } };
 }

@@ -1,4 +1,5 @@
 import { statSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import type { Command } from './command.ts';
 import type { Access, ContainedProcess, Containment } from './containment.ts';
@@ -43,6 +44,8 @@ function atThisLevel(contained: ContainedProcess): ContainedProcess {
   return { ...contained, ended };
 }
 
+const installation = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '');
+
 /** Why it does not work here, the end of a sentence; null if it does. */
 export async function namespaceFault(options: NamespaceOptions): Promise<string | null> {
   const command = { file: '/bin/true', args: [], env: {}, cwd: '/' };
@@ -60,6 +63,8 @@ function shutIn({ bwrap, hidden }: NamespaceOptions, command: Command, { writabl
   const args = [
     ...['--die-with-parent', '--unshare-pid', '--unshare-ipc', '--unshare-cgroup-try', '--cap-drop', 'ALL'],
     ...['--ro-bind', '/', '/', '--dev', '/dev', '--proc', '/proc', '--tmpfs', '/tmp'],
+    // What is installed with the service, the CLI among it, is seen wherever it is.
+    ...(installation.startsWith('/tmp/') ? ['--ro-bind', installation, installation] : []),
     ...directories.flatMap((path) => ['--tmpfs', path]),
     ...files.filter((path) => !isCovered(path)).flatMap((path) => ['--ro-bind', '/dev/null', path]),
     ...[command.file, ...readable].filter(isCovered).flatMap((path) => ['--ro-bind', path, path]),

@@ -1,12 +1,12 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, readlink } from 'node:fs/promises';
 import { setTimeout as wait } from 'node:timers/promises';
 import { livingProcesses, type ProcessEntry } from './process-table.ts';
 
 export interface StrayMarks {
   /** The session that the program led, if it ran. */
   readonly session: number | null;
-  /** An entry of the environment, `NAME=value`, that the program was started with and no other has. */
-  readonly mark: string | null;
+  /** Entries of the environment, `NAME=value`: a program was started with one of them, and nobody else was. */
+  readonly marks: readonly string[];
 }
 
 /** Killed processes go within milliseconds; what forks faster than a scan sees is not found by one at all. */
@@ -20,6 +20,7 @@ const againMs = 5;
  */
 export async function killStrays(marks: StrayMarks): Promise<number> {
   const killed = new Set<number>();
+  if (marks.session === null && marks.marks.length === 0) return 0;
   const deadline = performance.now() + giveUpMs;
   while (performance.now() < deadline) {
     const strays = await findStrays(marks);
@@ -33,12 +34,13 @@ export async function killStrays(marks: StrayMarks): Promise<number> {
   return killed.size;
 }
 
-async function findStrays({ session, mark }: StrayMarks): Promise<readonly ProcessEntry[]> {
+async function findStrays({ session, marks }: StrayMarks): Promise<readonly ProcessEntry[]> {
   const all = (await livingProcesses()) ?? [];
+  const known = new Set(marks);
   const found = new Set<ProcessEntry>();
   for (const entry of all) {
-    if (entry.pid === process.pid) continue;
-    if (entry.session === session || (mark !== null && (await carries(entry.pid, mark)))) found.add(entry);
+    if (entry.pid === process.pid || (await isSupervisor(entry.pid))) continue;
+    if (entry.session === session || (await carries(entry.pid, known))) found.add(entry);
   }
   for (let before = -1; before !== found.size; ) {
     before = found.size;
@@ -48,9 +50,22 @@ async function findStrays({ session, mark }: StrayMarks): Promise<readonly Proce
   return [...found];
 }
 
-async function carries(pid: number, mark: string): Promise<boolean> {
+/**
+ * A supervisor has the environment of what it runs. One that lives is left alone: when its program is killed, it sees to the
+ * rest, also to what carries no mark.
+ */
+async function isSupervisor(pid: number): Promise<boolean> {
   try {
-    return (await readFile(`/proc/${pid}/environ`, 'utf8')).split('\0').includes(mark);
+    return (await readlink(`/proc/${pid}/exe`)).includes('/native/supervise');
+  } catch {
+    // It ended, or belongs to another user.
+    return false;
+  }
+}
+
+async function carries(pid: number, marks: ReadonlySet<string>): Promise<boolean> {
+  try {
+    return (await readFile(`/proc/${pid}/environ`, 'utf8')).split('\0').some((entry) => marks.has(entry));
   } catch {
     // It ended, or belongs to another user.
     return false;

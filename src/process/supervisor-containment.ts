@@ -84,7 +84,10 @@ function start(options: SupervisorOptions, launch: Launch): ContainedProcess {
     if (end.success) return endOf(end.data, command.file, reason);
     // Guard and keeper were killed together, so nobody swept.
     const program = StartSchema.safeParse(lines.at(0));
-    const killed = await killStrays({ session: program.data?.pid ?? null, mark: mark ?? null });
+    const killed = await killStrays({
+      session: program.data?.pid ?? null,
+      marks: mark === undefined || mark === null ? [] : [mark],
+    });
     const unknown = { level: 'supervisor', survivors: null, peakRssBytes: null, cpuMs: null } as const;
     return { ...neverRan, endedBy: supervisionLost, containment: { ...unknown, killed } };
   };

@@ -18,11 +18,14 @@ const root = join(import.meta.dirname, '..', '..');
 const token = randomBytes(16).toString('hex');
 /** What a start takes on a busy machine, many times over. */
 const startMs = 60_000;
+/** Of an event: the rest does not fit a terminal. */
+const shownCharacters = 110;
 
 const identity = 'git -c user.name=agent -c user.email=agent@example.com';
-const jobPrompt = `Say hello in greeting.txt too, and push it as a branch.
-tool: Bash {"command": "printf 'Hello, agents!\\\\n' >> greeting.txt && ${identity} commit -qam 'Greet agents' && git push -q origin HEAD:refs/heads/agent/demo", "description": "edit, commit, push"}
-say: "I greeted the agents, and pushed branch agent/demo."`;
+const jobPrompt = `Greet the agents in greeting.txt, commit it, and leave a note.
+tool: Bash {"command": "printf 'Hello, agents!\\\\n' >> greeting.txt && ${identity} commit -qam 'Greet agents'", "description": "edit and commit"}
+tool: Write {"file_path": "NOTES.md", "content": "Greeted.\\n"}
+say: I greeted the agents, and left a note.`;
 const chatPrompt = `What is in greeting.txt?
 tool: Read {"file_path": "greeting.txt"}
 delta-ms: 40
@@ -37,8 +40,6 @@ try {
   const service = await startService(sample.path);
   try {
     await demonstrate(service.url);
-    title('The branch that the agent pushed');
-    print(await sample.git('show', '--format=%h %an: %s', 'agent/demo'));
   } finally {
     title('The end');
     print(`the service exits with ${await service.stop()}`);
@@ -52,10 +53,19 @@ async function demonstrate(url: string): Promise<void> {
   title('POST /execute: a job for the claude CLI, in a clone of its own');
   const accepted = await call(url, '/execute', { method: 'POST', body: JSON.stringify({ prompt: jobPrompt }) });
   print(JSON.stringify(accepted));
-  const job = await call(url, `/jobs/${String(accepted['job_id'])}?wait=60`);
-  const { status, reason, result, cost_usd, num_turns, exit_code } = job;
-  print(JSON.stringify({ status, reason, result, cost_usd, num_turns, exit_code }, null, 2));
+  const path = `/jobs/${String(accepted['job_id'])}`;
+
+  title(`GET ${path}/events`);
+  await showEvents(url, `${path}/events`);
+
+  title(`GET ${path}`);
+  const job = await call(url, path);
+  const { status, reason, result, cost_usd, num_turns, changes, containment } = job;
+  print(JSON.stringify({ status, reason, result, cost_usd, num_turns, changes, containment }, null, 2));
   if (status !== 'completed') throw new Error(`the job ended as ${String(status)}: ${String(job['error'])}`);
+
+  title(`GET ${path}/diff`);
+  print(await (await request(url, `${path}/diff`)).text());
 
   title('The OpenAI SDK, streamed');
   const client = new OpenAI({ apiKey: token, baseURL: `${url}/v1` });
@@ -111,9 +121,28 @@ async function stop(child: ReturnType<typeof spawn>, exit: Promise<unknown[]>): 
   return String(child.exitCode ?? child.signalCode);
 }
 
-async function call(url: string, path: string, init: RequestInit = {}): Promise<Record<string, unknown>> {
+/** One line per event, as it comes. */
+async function showEvents(url: string, path: string): Promise<void> {
+  const { body } = await request(url, `${path}?deltas=0`);
+  if (body === null) throw new Error('no events');
+  let text = '';
+  for await (const chunk of body.pipeThrough(new TextDecoderStream())) {
+    const frames = (text + chunk).split('\n\n');
+    text = frames.pop() ?? '';
+    for (const frame of frames) {
+      const [, id, type, data = ''] = /^id: (\d+)\nevent: (\w+)\ndata: (.*)$/m.exec(frame) ?? [];
+      if (id !== undefined) print(`${id.padStart(3)} ${(type ?? '').padEnd(7)} ${data.slice(0, shownCharacters)}`);
+    }
+  }
+}
+
+async function request(url: string, path: string, init: RequestInit = {}): Promise<Response> {
   const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
-  const response = await fetch(`${url}${path}`, { ...init, headers });
+  return await fetch(`${url}${path}`, { ...init, headers });
+}
+
+async function call(url: string, path: string, init: RequestInit = {}): Promise<Record<string, unknown>> {
+  const response = await request(url, path, init);
   const body: unknown = await response.json();
   if (!response.ok || typeof body !== 'object' || body === null) throw new Error(JSON.stringify(body));
   return { ...body };

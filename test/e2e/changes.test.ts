@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { asRecord, startServiceProcess } from '../helpers/service-process.ts';
+import { waitFor } from '../helpers/wait.ts';
 
 describe('what a job changed, over HTTP', () => {
   test('is there however the job ended, survives a restart, and says nothing before the end', async () => {
@@ -41,5 +42,19 @@ describe('what a job changed, over HTTP', () => {
     const next = await startServiceProcess({ dataDir: service.dataDir });
     expect(await next.finished(ok)).toMatchObject({ changes: job['changes'] });
     expect(await (await next.fetch(`/jobs/${ok}/diff`)).text()).toContain('+hello');
+  });
+
+  test('of a job whose service was killed is told by the next one', async () => {
+    const service = await startServiceProcess({ env: { KILL_GRACE_SECONDS: '1' } });
+    const id = await service.submit({ prompt: 'write: w.txt kept\nsay: written\nforever' });
+    await waitFor(
+      async () => await (await service.fetch(`/jobs/${id}/log`)).text(),
+      (log) => log.includes('written'),
+    );
+    service.signal('SIGKILL');
+    await service.exited();
+    const next = await startServiceProcess({ dataDir: service.dataDir });
+    expect(await next.finished(id)).toMatchObject({ status: 'lost', changes: { files_changed: 1, insertions: 1 } });
+    expect(await (await next.fetch(`/jobs/${id}/diff`)).text()).toContain('+kept');
   });
 });

@@ -27,10 +27,7 @@ async function processesWith(text: string): Promise<readonly string[]> {
   return pids.filter((_, i) => lines[i]?.includes(text));
 }
 
-/** Shut in, an agent has a /tmp of its own: what is installed there is not to be seen. */
-const isInTmp = import.meta.dirname.startsWith('/tmp/');
-
-describe.skipIf(isInTmp)('a service with ISOLATION=namespace', () => {
+describe('a service with ISOLATION=namespace', () => {
   test('runs agents that see neither its processes nor its data, and write in their workspace alone', async () => {
     const service = await startServiceProcess({ env: isolated });
     expect(await (await service.fetch('/health')).json()).toMatchObject({ containment: 'namespace' });

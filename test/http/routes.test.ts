@@ -92,7 +92,7 @@ describe('x-request-id', () => {
     async (url) => {
       const { get } = await createNativeApp();
       const ids = [(await get(url)).headers['x-request-id'], (await get(url)).headers['x-request-id']];
-      expect(ids).toEqual([expect.stringMatching(/^req_[\w-]{16}$/), expect.stringMatching(/^req_[\w-]{16}$/)]);
+      expect(ids).toEqual([expect.stringMatching(/^req_[\w-]{32}$/), expect.stringMatching(/^req_[\w-]{32}$/)]);
       expect(ids[0]).not.toBe(ids[1]);
     },
   );

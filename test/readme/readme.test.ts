@@ -33,7 +33,11 @@ describe('the README', () => {
     const { stdout } = await promisify(execFile)('npm', ['run', '-s', 'demo'], { cwd: root, env });
     expect(stdout).toContain('"status": "completed"');
     expect(stdout).toContain('It holds one line: Hello, world!');
+    expect(stdout).toMatch(/\d+ agent .*tool_call/);
+    expect(stdout).toMatch(/\d+ end .*"status":"completed"/);
+    expect(stdout).toContain('"cost_usd":');
     expect(stdout).toContain('+Hello, agents!');
+    expect(stdout).toContain('+Greeted.');
     expect(stdout).toContain('the service exits with 0');
   });
 });

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { expect, onTestFinished, test } from 'vitest';
-import { endMarked } from '../../src/process/marked-processes.ts';
+import { killStrays } from '../../src/process/strays.ts';
 
 /** Nobody else's: other tests run at the same time. */
 const variable = `TEST_MARK_${process.pid}`;
@@ -10,14 +10,14 @@ test('ends every process that carries one of the marks, wherever it went, and no
   const marked = [await start({ [variable]: 'a' }), await start({ [variable]: 'b', OTHER: 'x' })];
   const others = [await start({ [variable]: 'ab' }), await start({ OTHER: `${variable}=a` }), await start({})];
   const ends = marked.map((child) => once(child, 'exit'));
-  expect(await endMarked(variable, ['a', 'b'])).toBe(2);
+  expect(await killStrays({ session: null, marks: [`${variable}=a`, `${variable}=b`] })).toBe(2);
   for (const end of ends) expect(await end).toEqual([null, 'SIGKILL']);
   expect(others.map(({ exitCode, signalCode }) => exitCode ?? signalCode)).toEqual([null, null, null]);
 });
 
 test('finds nothing where there is nothing, or nothing is asked for', async () => {
-  expect(await endMarked(variable, ['nobody'])).toBe(0);
-  expect(await endMarked(variable, [])).toBe(0);
+  expect(await killStrays({ session: null, marks: [`${variable}=nobody`] })).toBe(0);
+  expect(await killStrays({ session: null, marks: [] })).toBe(0);
 });
 
 /** In a session of its own, deaf to everything that can be ignored. */

@@ -1,0 +1,62 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { print, quantile, row, timed } from './figures.ts';
+import { agents, type RunningService, startService } from './running-service.ts';
+
+const megabyte = 1024 * 1024;
+
+/** What the service holds and how it answers while agents print much. */
+export async function benchHolding(): Promise<void> {
+  await using service = await startService({ CLAUDE_BIN: join(agents, 'fake-claude.mjs'), MAX_QUEUE_DEPTH: '1000' });
+  const idle = await probe(service, async () => await new Promise((resolve) => setTimeout(resolve, 2_000)));
+  const idleRss = await rss(service);
+  print(`memory, idle: ${idleRss.toFixed(0)} MB`);
+  const before = await cpuMs(service);
+  const busy = await probe(service, () => jobs(service, 10, `flood: ${50 * megabyte}\nsay: done`));
+  row(
+    'GET /health p99 while ten agents print 50 MB each, against idle',
+    quantile(busy, 0.99),
+    quantile(idle, 0.99),
+    'ms',
+  );
+  row('  its maximum', Math.max(...busy), Math.max(...idle), 'ms');
+  print(`the service's CPU per 50 MB, probes included: ${(((await cpuMs(service)) - before) / 10).toFixed(0)} ms`);
+  print(`memory after ten jobs of 50 MB: ${((await rss(service)) - idleRss).toFixed(1)} MB more than idle`);
+  await jobs(service, 100, `fill: ${400 * 1024}\nsay: done`);
+  const warm = await rss(service);
+  await jobs(service, 500, `flood: ${400 * 1024}\nsay: done`);
+  print(`memory after 500 jobs of 400 kB: ${((await rss(service)) - warm).toFixed(1)} MB more than after 100`);
+}
+
+async function jobs(service: RunningService, count: number, prompt: string): Promise<void> {
+  const one = async (): Promise<unknown> => {
+    const { job_id } = await service.call('/execute', { prompt });
+    for (;;) {
+      const job = await service.call(`/jobs/${String(job_id)}?wait=60`);
+      if (job['status'] === 'completed') return undefined;
+      if (job['status'] !== 'queued' && job['status'] !== 'running') throw new Error(JSON.stringify(job));
+    }
+  };
+  await Promise.all(Array.from({ length: count }, one));
+}
+
+async function probe(service: RunningService, work: () => Promise<unknown>): Promise<readonly number[]> {
+  const samples: number[] = [];
+  let done = false;
+  const working = work().finally(() => (done = true));
+  while (!done) samples.push(await timed(async () => await (await fetch(`${service.url}/health`)).text()));
+  await working;
+  return samples;
+}
+
+/** Megabytes. */
+async function rss({ pid }: RunningService): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8');
+  return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024;
+}
+
+/** User and system time of the process, without its children; the clock ticks every 10 ms on Linux. */
+async function cpuMs({ pid }: RunningService): Promise<number> {
+  const fields = (await readFile(`/proc/${pid}/stat`, 'utf8')).split(') ')[1]?.split(' ') ?? [];
+  return (Number(fields[11]) + Number(fields[12])) * 10;
+}
