@@ -12,6 +12,8 @@ import { createWorkspaceManager, type GitWorkspaces } from './workspaces/workspa
 /** What the settings mean to each adapter: seconds become milliseconds, names become paths. */
 
 export const clock: Clock = { now: () => Date.now() };
+/** For ages within this process: nobody can set it, forward or back. */
+export const monotonicClock: Clock = { now: () => performance.now() };
 /** All that git, which reaches the remote for us, sees of the environment; set by nobody, a variable is absent. */
 const gitVariables = [
   ...['PATH', 'HOME', 'LANG', 'SSH_AUTH_SOCK', 'GIT_SSH_COMMAND', 'GIT_ASKPASS', 'GIT_CONFIG_GLOBAL'],
@@ -58,7 +60,7 @@ export function createWorkspaces(config: Config, dataDir: string, env: Environme
     gitCryptKey: config.GIT_CRYPT_KEY ?? '/dev/null/none',
     gitEnv: Object.fromEntries(gitEnv),
     log,
-    clock,
+    clock: monotonicClock,
   });
 }
 
@@ -79,7 +81,7 @@ export function createRunner(
     idleMs: config.IDLE_TIMEOUT_SECONDS * 1000,
     survives: config.RESTART_POLICY === 'adopt',
     log,
-    clock,
+    clock: monotonicClock,
   });
 }
 

@@ -6,6 +6,7 @@ import {
   createContainment,
   createRunner,
   createWorkspaces,
+  monotonicClock,
   openAiSettings,
   webhookSettings,
 } from './adapters.ts';
@@ -131,7 +132,7 @@ async function createParts(
   const freeSpace = createFreeSpaceCheck({
     directories: { DATA_DIR: dataDir, JOBS_DIR: resolve(config.JOBS_DIR ?? join(dataDir, 'jobs')) },
     minFreeBytes: config.MIN_FREE_DISK_BYTES,
-    ...{ clock, log },
+    ...{ clock: monotonicClock, log },
   });
   const jobs = createJobService({
     refusal: freeSpace,
@@ -172,19 +173,17 @@ async function accessTokens(config: Config, dataDir: string): Promise<AccessToke
 }
 
 function readinessOf({ store, workspaces, runner, jobs, freeSpace }: Parts, hasBegun: () => boolean) {
-  const checks = createReadiness(
-    [
-      { what: 'The job store', check: async () => await storeReason(store), maxAgeMs: storeCheckMs },
-      { what: 'The agent CLI', check: () => runner.check(), maxAgeMs: fileCheckMs },
-      { what: 'The base repository', check: () => workspaces.check(), maxAgeMs: fileCheckMs },
-      { what: 'The disk', check: freeSpace, maxAgeMs: fileCheckMs },
-    ],
-    clock,
-  );
+  const all = [
+    { what: 'The job store', check: async () => await storeReason(store), maxAgeMs: storeCheckMs },
+    { what: 'The agent CLI', check: () => runner.check(), maxAgeMs: fileCheckMs },
+    { what: 'The base repository', check: () => workspaces.check(), maxAgeMs: fileCheckMs },
+    { what: 'The disk', check: freeSpace, maxAgeMs: fileCheckMs },
+  ];
+  // Of its own, for an answer from before the beginning must not be kept beyond it.
+  const [early, later] = [createReadiness(all, monotonicClock), createReadiness(all, monotonicClock)];
   return async (): Promise<readonly string[]> => {
     if (jobs.stats().draining) return ['The service is shutting down'];
-    const reasons = await checks();
-    return hasBegun() ? reasons : ['The service is starting', ...reasons];
+    return hasBegun() ? await later() : ['The service is starting', ...(await early())];
   };
 }
 

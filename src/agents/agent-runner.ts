@@ -121,12 +121,14 @@ export function createAgentRunner(options: AgentRunnerOptions): AgentRunner {
   };
 }
 
-/** First the processes: they would go on writing where it is swept. */
+/** First the processes: they would go on writing where it is swept. Old logs are nobody's hurry: no job waits for them. */
 async function sweep({ directories, log }: Runtime, known: (id: JobId) => Promise<boolean>): Promise<void> {
   const marks = (await directories.idle()).map((id) => `${jobMark}=${id}`);
   const processes = await killStrays({ session: null, marks });
   if (processes > 0) log.warn({ processes }, 'processes of earlier runs were ended');
-  await directories.sweep(known);
+  void directories.sweep(known).catch((error: unknown) => {
+    log.warn({ err: error }, 'not all that earlier runs left was put away; the next start does it');
+  });
 }
 
 async function runAgent(

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { lstatSync } from 'node:fs';
 import { mkdir, readdir, rename, rmdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { type JobId, maxAttempts } from '../jobs/job.ts';
@@ -43,6 +44,8 @@ export interface RunDirectories {
 const trashPrefix = '.trash-';
 /** Far below what a command line may hold. */
 const maxRemovedAtOnce = 200;
+/** Of ten thousand kept runs nearly none has anything to be taken away: they are asked for together. */
+const sweptAtOnce = 100;
 /** Names that are not a job's: made for a moment, and trash after a restart. */
 export const scratchPrefix = '.check-';
 
@@ -55,6 +58,7 @@ export function createRunDirectories(runsDir: string, log: Log): RunDirectories 
 
   const discard = async (...paths: readonly string[]): Promise<void> => {
     try {
+      if (paths.length === 0) return;
       // Out of sight at once. The new parent is ours: an agent that put a link in a directory's place moves only the link.
       const trash = join(root, `${trashPrefix}${randomUUID()}`);
       await mkdir(trash, { recursive: true, mode: 0o700 });
@@ -100,16 +104,23 @@ export function createRunDirectories(runsDir: string, log: Log): RunDirectories 
       return [...ids].filter((id) => id !== null).filter((id) => !busy.has(id));
     },
     async sweep(known) {
-      for (const name of await entries(root)) {
-        if (inUse.has(name)) continue;
+      const put = async (name: string): Promise<void> => {
+        const id = jobIdOf(name);
         if (name.startsWith(trashPrefix)) removeLater(join(root, name));
         else if (name.startsWith(scratchPrefix)) await discard(paths(name).directory);
-        const id = jobIdOf(name);
-        if (id !== null && (await known(id))) await discard(paths(name).config, paths(name).tmp);
-        else if (id !== null) await discard(paths(name).directory);
-      }
+        else if (id !== null && !(await known(id))) await discard(paths(name).directory);
+        else if (id !== null) await discard(...[paths(name).config, paths(name).tmp].filter(isThere));
+      };
+      const left = (await entries(root)).filter((name) => !inUse.has(name));
+      await inBatches(left, put);
     },
   };
+}
+
+async function inBatches(names: readonly string[], put: (name: string) => Promise<void>): Promise<void> {
+  for (let from = 0; from < names.length; from += sweptAtOnce) {
+    await Promise.all(names.slice(from, from + sweptAtOnce).map(put));
+  }
 }
 
 /** Removes in the background, one process at a time for all that came meanwhile: more would compete with the agents. */
@@ -129,6 +140,16 @@ function createRemover(log: Log): (path: string) => void {
     waste.push(path);
     if (!removing) void removeWaste();
   };
+}
+
+/** A link counts as itself, and what cannot be looked at is there. */
+function isThere(path: string): boolean {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+  } catch {
+    // An agent closed the directory: whoever moves it away says what is wrong.
+    return true;
+  }
 }
 
 /** What a run is called: the first attempt like its job, and each has a directory of its own. */

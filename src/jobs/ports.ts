@@ -224,7 +224,10 @@ export interface AgentRunner {
   follow(id: JobId, signal: AbortSignal): AsyncIterable<AgentEvent>;
   /** Removes the log of a job that is no longer kept. */
   forget(id: JobId): Promise<void>;
-  /** Removes what runs of a dead process left: processes, temporary directories, and the logs of jobs not in `known`. */
+  /**
+   * Removes what runs of a dead process left: processes before it resolves, temporary directories and the logs of jobs not in
+   * `known` after that, while jobs run already.
+   */
   sweep(known: (id: JobId) => Promise<boolean>): Promise<void>;
   /** From now on runs end without grace: the operator asked twice. */
   hurry(): void;
