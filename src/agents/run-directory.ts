@@ -56,19 +56,7 @@ export function createRunDirectories(runsDir: string, log: Log): RunDirectories 
   /** Created here and not yet released. */
   const inUse = new Set<string>();
 
-  const discard = async (...paths: readonly string[]): Promise<void> => {
-    try {
-      if (paths.length === 0) return;
-      // Out of sight at once. The new parent is ours: an agent that put a link in a directory's place moves only the link.
-      const trash = join(root, `${trashPrefix}${randomUUID()}`);
-      await mkdir(trash, { recursive: true, mode: 0o700 });
-      const moved = await Promise.all(paths.map((path, i) => moveIfThere(path, join(trash, String(i)))));
-      if (moved.includes(true)) removeLater(trash);
-      else await rmdir(trash);
-    } catch (error) {
-      log.warn({ err: error, paths }, 'a directory could not be moved away; the next start tries again');
-    }
-  };
+  const discard = createDiscard(root, removeLater, log);
   const paths = (name: string): RunPaths => runPaths(root, name);
 
   return {
@@ -114,6 +102,23 @@ export function createRunDirectories(runsDir: string, log: Log): RunDirectories 
       const left = (await entries(root)).filter((name) => !inUse.has(name));
       await inBatches(left, put);
     },
+  };
+}
+
+/** Takes paths out of sight at once and removes them later. Never rejects. */
+function createDiscard(root: string, removeLater: (path: string) => void, log: Log) {
+  return async (...paths: readonly string[]): Promise<void> => {
+    try {
+      if (paths.length === 0) return;
+      // The new parent is ours: an agent that put a link in a directory's place moves only the link.
+      const trash = join(root, `${trashPrefix}${randomUUID()}`);
+      await mkdir(trash, { recursive: true, mode: 0o700 });
+      const moved = await Promise.all(paths.map((path, i) => moveIfThere(path, join(trash, String(i)))));
+      if (moved.includes(true)) removeLater(trash);
+      else await rmdir(trash);
+    } catch (error) {
+      log.warn({ err: error, paths }, 'a directory could not be moved away; the next start tries again');
+    }
   };
 }
 
