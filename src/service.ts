@@ -8,6 +8,7 @@ import {
   createWorkspaces,
   monotonicClock,
   openAiSettings,
+  setClocks,
   webhookSettings,
 } from './adapters.ts';
 import { providers } from './agents/registry.ts';
@@ -136,7 +137,7 @@ async function createParts(
   });
   const jobs = createJobService({
     refusal: freeSpace,
-    ...{ store, workspaces, runner, clock, log },
+    ...{ store, workspaces, runner, clock, setClocks: setClocks(config), log },
     runLog: createRunLog({ runsDir, recorder, providers }),
     queue: createMemoryQueue(config.MAX_CONCURRENCY),
     ...(webhooks !== null && { postWebhook: createWebhookClient(webhooks) }),

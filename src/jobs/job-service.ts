@@ -36,12 +36,17 @@ export interface JobServiceDeps {
   readonly runner: AgentRunner;
   readonly runLog: RunLog;
   readonly clock: Clock;
+  /** Which jobs are past their time, and which webhooks are due, whoever sets `clock` meanwhile; absent: as `clock` says. */
+  readonly setClocks?: { readonly ages: Clock; readonly dues: Clock };
   readonly log: Log;
   /** Why no job can be admitted now, a sentence; null when all is well. */
   readonly refusal?: () => Promise<string | null>;
   /** Sends webhooks; absent where they are not configured. */
   readonly postWebhook?: PostWebhook;
-  /** Told once of each job that ends while this process runs, for metrics. What it throws is logged. */
+  /**
+   * Told once of each job that ends while this process runs, or is ended at its start because an earlier one left it, for
+   * metrics. What it throws is logged.
+   */
   readonly onFinished?: (job: FinishedJob) => void;
   readonly capacity: number;
   /** Queued and running jobs together. */
@@ -136,7 +141,7 @@ export function createJobService(options: JobServiceDeps): JobServiceControl {
   const dispatcher = createDispatcher({ store, queue, clock, log, run });
   const { isExpired, ...access } = createJobAccess({ ...parts, signals, running });
   const { isDraining, ...lifecycle } = createLifecycle({
-    ...deps,
+    ...parts,
     signals,
     running,
     dispatcher,
@@ -207,7 +212,8 @@ function tellOfDependents({ store, onFinished }: JobServiceParts, signals: JobSi
 /** The same dependencies, with a look into the outbox at the end of each job that has a webhook. */
 function withWebhooks(options: JobServiceDeps, times: RunTimes) {
   const { store, clock, log, postWebhook: post } = options;
-  const sender = post === undefined ? undefined : createWebhookSender({ outbox: store.outbox, post, clock, log });
+  const dues = options.setClocks?.dues ?? clock;
+  const sender = post === undefined ? undefined : createWebhookSender({ outbox: store.outbox, post, clock, dues, log });
   const tell = (job: JobRecord): void => {
     if (job.spec.webhooks !== undefined) sender?.notify();
   };

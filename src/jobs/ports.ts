@@ -116,7 +116,8 @@ export interface Membership {
   /**
    * Called once, before the first claim: jobs that were `running` under an earlier incarnation become `lost`, or
    * are queued again as `finish` would do it (`cancelled`, if their end had been asked for); queued chat
-   * jobs, whose callers went with the connection, become `cancelled` (`client_gone`). Names all it changed.
+   * jobs, whose callers went with the connection, become `cancelled` (`client_gone`). Names all it changed. No webhook waits for
+   * longer than after its last try from then on: the clock may have been set back.
    */
   recover(now: number): Promise<readonly JobId[]>;
   /** Makes these running jobs of an earlier incarnation this one's own, before `recover`. Absent where runs never outlive one. */

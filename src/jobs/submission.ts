@@ -21,7 +21,8 @@ export function createSubmission(deps: SubmissionDeps) {
     const refusal = (await deps.refusal?.()) ?? null;
     if (refusal !== null) throw new UnavailableError(refusal);
     const job = { id: createJobId(), createdAt: clock.now(), ...wanted };
-    const admission = await store.jobs.submit(job, { maxUnfinished, goneBefore: clock.now() - deps.ttlMs });
+    const goneBefore = (deps.setClocks?.ages ?? clock).now() - deps.ttlMs;
+    const admission = await store.jobs.submit(job, { maxUnfinished, goneBefore });
     if (admission.outcome === 'unknown_dependency') throw new UnknownDependencyError();
     if (admission.outcome === 'queue_full') throw new QueueFullError(maxUnfinished);
     if (admission.outcome === 'admitted') {

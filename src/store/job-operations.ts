@@ -19,6 +19,11 @@ export interface Tally {
   waiting: number;
   /** Jobs that ended in this batch because another one did. */
   ended: JobRecord[];
+  /**
+   * Messages under way, and until when. Not in the file: nobody else has that open, a lease ends with its process, and a
+   * message goes out one fsync earlier. Replaced, never changed, so that a batch that fails can be undone.
+   */
+  leases: ReadonlyMap<string, number>;
   /** Characters of JSON written and read: what bounds a batch. */
   handled: number;
 }
@@ -50,7 +55,7 @@ export function createJobOperations(db: DatabaseSync, tally: Tally, incarnation:
     ...createTransitions(db, tally, incarnation, { writing, reading, announce, dependencies }),
     ...createRecovery(db, tally, incarnation, { reading, announce, dependencies }),
     ...createUpkeep(db, reading),
-    ...createOutboxOperations(db),
+    ...createOutboxOperations(db, tally),
     get: (id) => reading.byId(id),
     list: reading.list,
   };

@@ -1,5 +1,6 @@
 import type { DatabaseSync } from 'node:sqlite';
 import { isFinal, type JobId, type JobOutcome, outcomeWithoutAgent } from '../jobs/job.ts';
+import { longestWaitsMs } from '../jobs/webhooks.ts';
 import { finalValues, requeue, setFinal } from './final-values.ts';
 import type { Operations, Parts, Tally } from './job-operations.ts';
 import { asJobRow, encodeReport } from './job-rows.ts';
@@ -26,8 +27,11 @@ export function createRecovery(
   const own = db.prepare(`UPDATE jobs SET owner = ? WHERE id = ? AND status = 'running' RETURNING seq`);
   const cancelChats = db.prepare(`UPDATE jobs ${setFinal} WHERE status = 'queued' AND kind = 'chat' RETURNING id`);
 
+  const hasten = db.prepare('UPDATE outbox SET next_at = :at WHERE next_at > :at AND tries = :tries');
+
   return {
     recover: ({ now }) => {
+      for (const [tries, waitMs] of longestWaitsMs.entries()) hasten.run({ at: Math.round(now + waitMs), tries });
       const final = (outcome: JobOutcome) => finalValues(outcome, encodeReport(outcome.report), now);
       const againRows = again.all({ at: now, reason: lost.reason, incarnation });
       const cancelledRows = cancelRunning.all({ ...final(cancelled), incarnation });

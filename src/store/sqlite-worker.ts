@@ -16,7 +16,7 @@ function main(port: MessagePort, { file, incarnation }: WorkerInput): void {
     port.close();
     return;
   }
-  const tally: Tally = { ...countUnfinished(db), handled: 0, ended: [] };
+  const tally: Tally = { ...countUnfinished(db), handled: 0, ended: [], leases: new Map() };
   const commitBatch = createCommitBatch(db, tally, createJobOperations(db, tally, incarnation));
   const counts = () => ({ queued: tally.queued, running: tally.running });
 
