@@ -8,7 +8,7 @@ import { createAgeClock, createDueClock } from './jobs/set-clocks.ts';
 import { chooseContainment, chooseNamespace } from './process/choose-containment.ts';
 import type { Containment } from './process/containment.ts';
 import type { Logger } from './telemetry/logger.ts';
-import { createWorkspaceManager, type GitWorkspaces } from './workspaces/workspace-manager.ts';
+import { createWorkspaceClient, type Workspaces } from './workspaces/workspace-client.ts';
 
 /** What the settings mean to each adapter: seconds become milliseconds, names become paths. */
 
@@ -49,12 +49,12 @@ export async function createContainment(config: Config, dataDir: string, log: Lo
   throw new ConfigError(`ISOLATION holds "namespace"; allowed: none, or what makes it work (${namespace})`);
 }
 
-export function createWorkspaces(config: Config, dataDir: string, env: Environment, log: Logger): GitWorkspaces {
+export function createWorkspaces(config: Config, dataDir: string, env: Environment, log: Logger): Workspaces {
   const gitEnv = gitVariables.flatMap((name) => {
     const value = env[name];
     return value === undefined ? [] : [[name, value] as const];
   });
-  return createWorkspaceManager({
+  const settings = {
     basePath: resolve(config.WORKSPACE_DIR ?? join(dataDir, 'base')),
     baseUrl: config.BASE_REPO_URL,
     baseBranch: config.BASE_BRANCH,
@@ -63,13 +63,12 @@ export function createWorkspaces(config: Config, dataDir: string, env: Environme
     fetchDebounceMs: config.FETCH_DEBOUNCE_SECONDS * 1000,
     scratchDir: join(dataDir, 'scratch'),
     // Beside the log of the run, and so forgotten with it.
-    resultDir: (id) => join(dataDir, 'runs', id),
+    resultsDir: join(dataDir, 'runs'),
     // Where none is configured: a name under a file, which cannot exist.
     gitCryptKey: config.GIT_CRYPT_KEY ?? '/dev/null/none',
     gitEnv: Object.fromEntries(gitEnv),
-    log,
-    clock: monotonicClock,
-  });
+  };
+  return createWorkspaceClient(settings, log);
 }
 
 export function createRunner(

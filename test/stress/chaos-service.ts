@@ -66,11 +66,10 @@ export function startChaosService(shared: string, directory: string): ChaosServi
   };
 }
 
-/** A process that is killed never keeps what it compiled: one that ends well does it for all, and each start is that much shorter. */
+/** A process that is killed never keeps what it compiled: done once for all, each start is that much shorter. */
 export async function warmUp(directory: string): Promise<void> {
-  const program = `await import(${JSON.stringify(join(root, 'src', 'service.ts'))})`;
-  const child = spawn(process.execPath, ['--input-type=module', '-e', program], {
-    env: { NODE_COMPILE_CACHE: compileCache(directory) },
+  const child = spawn('/bin/sh', [join(root, 'native', 'precompile.sh')], {
+    env: { PATH: `${join(root, 'node_modules', '.bin')}:/usr/bin:/bin`, NODE_COMPILE_CACHE: compileCache(directory) },
     stdio: 'inherit',
   });
   await once(child, 'exit');
