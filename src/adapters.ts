@@ -5,6 +5,7 @@ import { type Config, ConfigError } from './config.ts';
 import { createAttachmentClient } from './http/openai/attachment-client.ts';
 import type { WebhookSettings } from './http/webhook-client.ts';
 import type { AgentRunner, Clock } from './jobs/ports.ts';
+import { createAgeClock, createDueClock } from './jobs/set-clocks.ts';
 import { chooseContainment, chooseNamespace } from './process/choose-containment.ts';
 import type { Containment } from './process/containment.ts';
 import type { Logger } from './telemetry/logger.ts';
@@ -14,6 +15,15 @@ import type { WorkspaceMeter } from './workspaces/workspace-meter.ts';
 /** What the settings mean to each adapter: seconds become milliseconds, names become paths. */
 
 export const clock: Clock = { now: () => Date.now() };
+/** For ages within this process: nobody can set it, forward or back. */
+export const monotonicClock: Clock = { now: () => performance.now() };
+
+/** Whoever sets the time of the machine: nothing is removed early, and no webhook waits for hours. */
+export function setClocks({ JOB_TTL_SECONDS, FOLLOW_UP_TTL_SECONDS }: Config) {
+  const longestMs = Math.max(JOB_TTL_SECONDS, FOLLOW_UP_TTL_SECONDS) * 1000;
+  const ages = createAgeClock(clock, monotonicClock, longestMs);
+  return { ages, dues: createDueClock(clock, monotonicClock) };
+}
 /** All that git, which reaches the remote for us, sees of the environment; set by nobody, a variable is absent. */
 const gitVariables = [
   ...['PATH', 'HOME', 'LANG', 'SSH_AUTH_SOCK', 'GIT_SSH_COMMAND', 'GIT_ASKPASS', 'GIT_CONFIG_GLOBAL'],
@@ -95,7 +105,7 @@ export function createRunner(
     idleMs: config.IDLE_TIMEOUT_SECONDS * 1000,
     survives: config.RESTART_POLICY === 'adopt',
     log,
-    clock,
+    clock: monotonicClock,
   });
 }
 

@@ -6,8 +6,10 @@ import {
   createContainment,
   createRunner,
   createWorkspaces,
+  monotonicClock,
   openAiSettings,
   roomSettings,
+  setClocks,
   webhookSettings,
 } from './adapters.ts';
 import { createDiskMeter } from './agents/disk-meter.ts';
@@ -127,7 +129,7 @@ async function createParts(
   // First what may refuse the settings: what comes after it starts a process.
   const containment = await createContainment(config, dataDir, log);
   const room = roomSettings(config, dataDir);
-  const freeSpace = createFreeSpaceCheck({ ...room, clock, log });
+  const freeSpace = createFreeSpaceCheck({ ...room, clock: monotonicClock, log });
   const disk = createDiskMeter({ limitBytes: config.MAX_WORKSPACE_BYTES, log });
   const remover = createRemover({ log, onRemoved: (ms) => metrics.workspaces.removed(ms) });
   const metrics = createMetrics({
@@ -148,7 +150,7 @@ async function createParts(
   const webhooks = webhookSettings(config);
   const jobs = createJobService({
     refusal: freeSpace,
-    ...{ store, workspaces, runner, clock, log },
+    ...{ store, workspaces, runner, clock, setClocks: setClocks(config), log },
     runLog: createRunLog({ runsDir, recorder, providers }),
     queue: createMemoryQueue(config.MAX_CONCURRENCY),
     ...(webhooks !== null && { postWebhook: createWebhookClient(webhooks) }),
@@ -185,19 +187,17 @@ async function accessTokens(config: Config, dataDir: string): Promise<AccessToke
 }
 
 function readinessOf({ store, workspaces, runner, jobs, freeSpace }: Parts, hasBegun: () => boolean) {
-  const checks = createReadiness(
-    [
-      { what: 'The job store', check: async () => await storeReason(store), maxAgeMs: storeCheckMs },
-      { what: 'The agent CLI', check: () => runner.check(), maxAgeMs: fileCheckMs },
-      { what: 'The base repository', check: () => workspaces.check(), maxAgeMs: fileCheckMs },
-      { what: 'The disk', check: freeSpace, maxAgeMs: fileCheckMs },
-    ],
-    clock,
-  );
+  const all = [
+    { what: 'The job store', check: async () => await storeReason(store), maxAgeMs: storeCheckMs },
+    { what: 'The agent CLI', check: () => runner.check(), maxAgeMs: fileCheckMs },
+    { what: 'The base repository', check: () => workspaces.check(), maxAgeMs: fileCheckMs },
+    { what: 'The disk', check: freeSpace, maxAgeMs: fileCheckMs },
+  ];
+  // Of its own, for an answer from before the beginning must not be kept beyond it.
+  const [early, later] = [createReadiness(all, monotonicClock), createReadiness(all, monotonicClock)];
   return async (): Promise<readonly string[]> => {
     if (jobs.stats().draining) return ['The service is shutting down'];
-    const reasons = await checks();
-    return hasBegun() ? reasons : ['The service is starting', ...reasons];
+    return hasBegun() ? await later() : ['The service is starting', ...(await early())];
   };
 }
 

@@ -5,20 +5,19 @@ import type { AgentEvent, AgentRun, AgentRunner, Clock, Log } from '../jobs/port
 import type { Command } from '../process/command.ts';
 import type { AdoptedFiles, Containment } from '../process/containment.ts';
 import { createRemover, type Remover } from '../process/remover.ts';
-import { adoptRun, type ProcessExit, type ProcessOptions, runProcess } from '../process/run-process.ts';
+import { adoptRun, type ProcessOptions, runProcess } from '../process/run-process.ts';
 import { killStrays } from '../process/strays.ts';
 import { readEvents } from './agent-events.ts';
 import { judge } from './agent-outcome.ts';
 import { readReport } from './agent-report.ts';
-import { findResult } from './agent-result.ts';
 import { createCliCheck, missing } from './cli-check.ts';
 import type { DiskMeter } from './disk-meter.ts';
 import { agentEnvironment, jobMark } from './environment.ts';
 import { findExecutable } from './executable.ts';
-import { watchLingering } from './lingering.ts';
 import type { AgentOutput, AgentProvider } from './provider.ts';
-import { createRunDirectories, type RunDirectories, type RunInput, type RunPaths } from './run-directory.ts';
+import { createRunDirectories, type RunDirectories, type RunInput, type RunPaths, runName } from './run-directory.ts';
 import type { Recording, RunRecorder } from './run-recorder.ts';
+import { type WatchedExit, watched } from './watched-run.ts';
 
 export interface AgentRunnerOptions {
   /** Holds one directory per run, with its log, until it is forgotten. Made, for the service alone, where it is absent. */
@@ -51,9 +50,6 @@ export interface AgentRunnerOptions {
   readonly clock: Clock;
 }
 
-/** The CLI leaves within 0.1 s of its result; some runs never do, and would keep their place until the timeout. */
-const defaultLingerMs = 10_000;
-
 /** A run that others can follow. */
 interface LiveRun {
   readonly provider: AgentProvider;
@@ -83,10 +79,11 @@ export function createAgentRunner(options: AgentRunnerOptions): AgentRunner {
     async run(run, signal) {
       const provider = providerOf(runtime, run.spec);
       if (provider === undefined) return notStarted('No agent CLI of this name is known');
-      const stdoutFile = directories.paths(run.id).stdout;
+      const name = runName(run.id, run.attempt);
+      const stdoutFile = directories.paths(name).stdout;
       const live: LiveRun = { provider, stdoutFile, structured: isStructured(run.spec), ended: false };
       running.set(run.id, live);
-      const recording = run.adopted === true ? options.recorder.resume(run.id) : options.recorder.begin(run.id);
+      const recording = run.adopted === true ? options.recorder.resume(name) : options.recorder.begin(name);
       try {
         return await runAgent(runtime, live, run, recording, signal);
       } catch (error) {
@@ -96,15 +93,16 @@ export function createAgentRunner(options: AgentRunnerOptions): AgentRunner {
         live.ended = true;
         running.delete(run.id);
         await recording.end();
-        await directories.release(run.id);
+        await directories.release(name);
       }
     },
-    async canAdopt(id) {
+    async canAdopt(id, attempt) {
+      const name = runName(id, attempt);
       const { adoption } = options.containment ?? {};
-      if (adoption === undefined || !(await adoption.isPossible(filesOf(directories.paths(id), id)))) return false;
-      directories.hold(id);
+      if (adoption === undefined || !(await adoption.isPossible(filesOf(directories.paths(name), id)))) return false;
+      directories.hold(name);
       // From now on: a reader who came before the run is taken over would close its log.
-      options.recorder.resume(id);
+      options.recorder.resume(name);
       return true;
     },
     follow(id, signal) {
@@ -129,21 +127,23 @@ export function createAgentRunner(options: AgentRunnerOptions): AgentRunner {
 
 function replay(
   runtime: Runtime,
-  { id, spec }: Pick<AgentRun, 'id' | 'spec'>,
+  { id, spec, attempt }: Pick<AgentRun, 'id' | 'spec' | 'attempt'>,
   signal: AbortSignal,
 ): AsyncIterable<AgentEvent> {
   const provider = providerOf(runtime, spec);
-  const stdoutFile = runtime.directories.paths(id).stdout;
+  const stdoutFile = runtime.directories.paths(runName(id, attempt)).stdout;
   if (provider === undefined || !existsSync(stdoutFile)) return nothing();
   return readEvents({ stdoutFile, output: provider.output, structured: isStructured(spec), ended: () => true }, signal);
 }
 
-/** First the processes: they would go on writing where it is swept. */
+/** First the processes: they would go on writing where it is swept. Old logs are nobody's hurry: no job waits for them. */
 async function sweep({ directories, log }: Runtime, known: (id: JobId) => Promise<boolean>): Promise<void> {
   const marks = (await directories.idle()).map((id) => `${jobMark}=${id}`);
   const processes = await killStrays({ session: null, marks });
   if (processes > 0) log.warn({ processes }, 'processes of earlier runs were ended');
-  await directories.sweep(known);
+  void directories.sweep(known).catch((error: unknown) => {
+    log.warn({ err: error }, 'not all that earlier runs left was put away; the next start does it');
+  });
 }
 
 async function runAgent(
@@ -155,13 +155,14 @@ async function runAgent(
 ): Promise<JobOutcome> {
   const { directories, log } = runtime;
   const { id, spec } = run;
+  const name = runName(id, run.attempt);
   const { provider } = live;
   if (run.adopted === true) {
     recording.start();
-    const paths = directories.paths(id);
+    const paths = directories.paths(name);
     return await conclude(live, run, paths, await adoptProgram(runtime, run, paths, provider.output, signal));
   }
-  const paths = await directories.create(id, inputOf(provider, run));
+  const paths = await directories.create(name, inputOf(provider, run));
   recording.start();
   const args = provider.args({ id, spec, paths, sessionId: randomUUID() });
   const env = environment(runtime, provider, id, paths);
@@ -187,30 +188,6 @@ async function conclude(live: LiveRun, { spec }: AgentRun, paths: RunPaths, exit
   }
   const { report, found } = await readReport(paths, spec, provider.output, exit);
   return { ...judge(exit, found, spec), report: { ...report, diskBytes: exit.diskBytes } };
-}
-
-interface WatchedExit extends ProcessExit {
-  readonly diskBytes: number | null;
-}
-
-/** Runs what `attend` runs until its end; the signal given to it also aborts when the agent lingers or takes too much disk. */
-async function watched(
-  { lingerMs, disk }: Runtime,
-  { id, workspacePath }: AgentRun,
-  paths: RunPaths,
-  output: AgentOutput,
-  attend: (signals: readonly AbortSignal[]) => Promise<ProcessExit>,
-): Promise<WatchedExit> {
-  const hasResult = async (): Promise<boolean> => (await findResult(paths.stdout, output)).outcome === 'found';
-  const linger = watchLingering({ stdoutFile: paths.stdout, hasResult, patienceMs: lingerMs ?? defaultLingerMs });
-  const usage = disk?.watch(id, [workspacePath, paths.directory]);
-  try {
-    const exit = await attend(usage === undefined ? [linger.signal] : [linger.signal, usage.signal]);
-    return { ...exit, diskBytes: usage?.peakBytes() ?? null };
-  } finally {
-    linger.stop();
-    usage?.stop();
-  }
 }
 
 async function runProgram(

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
+import { lstatSync } from 'node:fs';
 import { mkdir, readdir, rename, rmdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import type { JobId } from '../jobs/job.ts';
+import { type JobId, maxAttempts } from '../jobs/job.ts';
 import { isJobId } from '../jobs/job-id.ts';
 import type { Log } from '../jobs/ports.ts';
 import type { Remover } from '../process/remover.ts';
@@ -41,7 +42,7 @@ export interface RunDirectories {
   create(name: string, input: RunInput): Promise<RunPaths>;
   /** Takes the agent's own files away and leaves the logs. Never rejects: what cannot be moved is tried again later. */
   release(name: string): Promise<void>;
-  /** Takes all of it away. Never rejects. */
+  /** Takes all of it away, of a job all attempts. Never rejects. */
   remove(name: string): Promise<void>;
   /** The jobs whose runs are here and not under way. */
   idle(): Promise<readonly JobId[]>;
@@ -50,6 +51,8 @@ export interface RunDirectories {
 }
 
 const trashPrefix = '.trash-';
+/** Of ten thousand kept runs nearly none has anything to be taken away: they are asked for together. */
+const sweptAtOnce = 100;
 /** Names that are not a job's: made for a moment, and trash after a restart. */
 export const scratchPrefix = '.check-';
 
@@ -59,16 +62,7 @@ export function createRunDirectories(runsDir: string, remover: Remover, log: Log
   /** Created here and not yet released. */
   const inUse = new Set<string>();
 
-  const discard = async (...paths: readonly string[]): Promise<void> => {
-    for (const [path, error] of await moveAway(root, paths, remover)) {
-      if (error === null) {
-        remover.settle(path);
-        continue;
-      }
-      log.warn({ err: error, path }, 'a directory could not be moved away; it is tried again later');
-      remover.setAside(path, () => void discard(path));
-    }
-  };
+  const discard = createDiscard(root, remover, log);
   const paths = (name: string): RunPaths => runPaths(root, name);
 
   return {
@@ -96,20 +90,47 @@ export function createRunDirectories(runsDir: string, remover: Remover, log: Log
       inUse.delete(name);
     },
     async remove(name) {
-      await discard(paths(name).directory);
+      await discard(...attemptNames(name).map((one) => paths(one).directory));
       inUse.delete(name);
     },
-    idle: async () => (await entries(root)).filter(isJobId).filter((id) => !inUse.has(id)),
+    async idle() {
+      const busy = new Set([...inUse].map(jobIdOf));
+      const ids = new Set((await entries(root)).map(jobIdOf));
+      return [...ids].filter((id) => id !== null).filter((id) => !busy.has(id));
+    },
     async sweep(known) {
-      for (const name of await entries(root)) {
-        if (inUse.has(name)) continue;
+      const put = async (name: string): Promise<void> => {
+        const id = jobIdOf(name);
         if (name.startsWith(trashPrefix)) remover.remove(join(root, name));
         else if (name.startsWith(scratchPrefix)) await discard(paths(name).directory);
-        else if (isJobId(name) && (await known(name))) await discard(paths(name).config, paths(name).tmp);
-        else if (isJobId(name)) await discard(paths(name).directory);
-      }
+        else if (id !== null && !(await known(id))) await discard(paths(name).directory);
+        else if (id !== null) await discard(...[paths(name).config, paths(name).tmp].filter(isThere));
+      };
+      const left = (await entries(root)).filter((name) => !inUse.has(name));
+      await inBatches(left, put);
     },
   };
+}
+
+/** Takes paths out of sight at once and removes them later. Never rejects. */
+function createDiscard(root: string, remover: Remover, log: Log) {
+  return async function discard(...paths: readonly string[]): Promise<void> {
+    if (paths.length === 0) return;
+    for (const [path, error] of await moveAway(root, paths, remover)) {
+      if (error === null) {
+        remover.settle(path);
+        continue;
+      }
+      log.warn({ err: error, path }, 'a directory could not be moved away; it is tried again later');
+      remover.setAside(path, () => void discard(path));
+    }
+  };
+}
+
+async function inBatches(names: readonly string[], put: (name: string) => Promise<void>): Promise<void> {
+  for (let from = 0; from < names.length; from += sweptAtOnce) {
+    await Promise.all(names.slice(from, from + sweptAtOnce).map(put));
+  }
 }
 
 /**
@@ -131,6 +152,31 @@ async function moveAway(
   const isEmpty = moves.every((move) => move.status === 'rejected' || !move.value);
   if (!isEmpty || !(await removeEmpty(trash))) remover.remove(trash);
   return moves.map((move, i) => [paths[i] ?? '', move.status === 'rejected' ? move.reason : null]);
+}
+
+/** A link counts as itself, and what cannot be looked at is there. */
+function isThere(path: string): boolean {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+  } catch {
+    // An agent closed the directory: whoever moves it away says what is wrong.
+    return true;
+  }
+}
+
+/** What a run is called: the first attempt like its job, and each has a directory of its own. */
+export function runName(id: JobId, attempt = 1): string {
+  return attempt <= 1 ? id : `${id}.${attempt}`;
+}
+
+function attemptNames(name: string): readonly string[] {
+  return isJobId(name) ? Array.from({ length: maxAttempts }, (_, n) => runName(name, n + 1)) : [name];
+}
+
+/** The job whose attempt has this name; null for what is no run. */
+function jobIdOf(name: string): JobId | null {
+  const id = name.replace(/\.\d$/, '');
+  return isJobId(id) ? id : null;
 }
 
 /** Where the files of a run are, whether or not they are there. `runsDir` is absolute, or the agent could not use them. */

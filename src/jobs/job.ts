@@ -4,7 +4,8 @@ import type { Webhook } from './webhooks.ts';
  * A job: one prompt, run by one agent CLI, in one git clone of its own.
  *
  *   queued ──claim──► running ──finish──► completed | failed | timeout | error | cancelled | lost
- *      └────cancel────────────────────────────────────────────────────► cancelled
+ *      ^          └──lost, with attempts left: queued again
+ *      └────cancel, or the job to start after did not complete────────► cancelled
  */
 
 import type { ChangeSummary } from './change-set.ts';
@@ -39,6 +40,7 @@ export const jobReasons = [
   'workspace_error',
   'shutdown',
   'lost',
+  'dependency',
 ] as const;
 export type JobReason = (typeof jobReasons)[number];
 
@@ -46,6 +48,9 @@ export type Json = string | number | boolean | null | readonly Json[] | { readon
 export interface JsonObject {
   readonly [key: string]: Json;
 }
+
+/** How often a job may be started at most: what is lost that often is lost for a reason. One digit: it ends the names of runs. */
+export const maxAttempts = 5;
 
 export const efforts = ['low', 'medium', 'high', 'xhigh', 'max'] as const;
 export type Effort = (typeof efforts)[number];
@@ -89,6 +94,10 @@ export interface JobSpec {
   readonly pushBranch?: string;
   /** Keep the job past its time until its caller has acknowledged its end. */
   readonly followUp?: boolean;
+  /** The job that must have completed before this one starts. */
+  readonly after?: JobId | null;
+  /** How often it may be started, where its run was lost. Absent: once. */
+  readonly maxAttempts?: number;
   /** The job whose request this one repeats. */
   readonly retryOf?: JobId;
   /** Who is told of its changes. */
@@ -153,6 +162,14 @@ export interface JobOutcome {
   readonly changes?: ChangeSummary | null;
 }
 
+/** A run that was lost, after which the job was queued again. */
+export interface EarlierAttempt {
+  readonly startedAt: number;
+  /** When it was found to be lost. */
+  readonly endedAt: number;
+  readonly reason: JobReason;
+}
+
 /** One row of the store. Times are epoch milliseconds. */
 export interface JobRecord {
   readonly id: JobId;
@@ -163,10 +180,12 @@ export interface JobRecord {
   readonly status: JobStatus;
   /** How often it was started. */
   readonly attempt: number;
+  /** The attempts that were lost, oldest first; absent where there are none. */
+  readonly earlier?: readonly EarlierAttempt[];
   readonly createdAt: number;
   readonly startedAt: number | null;
   readonly finishedAt: number | null;
-  /** 1 = starts next; null once it is not queued. */
+  /** 1 = starts next; null once it is not queued, and while it waits for another job. */
   readonly queuePosition: number | null;
   /** Absent where nobody asked for a follow-up; `due` until the caller has acknowledged the end. */
   readonly followUp?: 'due' | 'done';

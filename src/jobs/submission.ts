@@ -1,4 +1,4 @@
-import { IdempotencyConflictError, QueueFullError, UnavailableError } from './errors.ts';
+import { IdempotencyConflictError, QueueFullError, UnavailableError, UnknownDependencyError } from './errors.ts';
 import type { JobRecord } from './job.ts';
 import { createJobId } from './job-id.ts';
 import type { JobServiceDeps } from './job-service.ts';
@@ -21,7 +21,9 @@ export function createSubmission(deps: SubmissionDeps) {
     const refusal = (await deps.refusal?.()) ?? null;
     if (refusal !== null) throw new UnavailableError(refusal);
     const job = { id: createJobId(), createdAt: clock.now(), ...wanted };
-    const admission = await store.jobs.submit(job, { maxUnfinished });
+    const goneBefore = (deps.setClocks?.ages ?? clock).now() - deps.ttlMs;
+    const admission = await store.jobs.submit(job, { maxUnfinished, goneBefore });
+    if (admission.outcome === 'unknown_dependency') throw new UnknownDependencyError();
     if (admission.outcome === 'queue_full') throw new QueueFullError(maxUnfinished);
     if (admission.outcome === 'admitted') {
       onAdmitted();

@@ -81,7 +81,8 @@ export function createMetrics({ version, stats, workspaces: readings }: MetricsD
       cost.inc({ provider: spec.provider }, amountOf(outcome.report.costUsd));
       if (startedAt === null || finishedAt === null) return;
       wait.observe(Math.max(0, startedAt - createdAt) / 1000);
-      run.observe(Math.max(0, finishedAt - startedAt) / 1000);
+      // When a run that was lost ended, nobody knows: its job was ended when that was found out.
+      if (outcome.reason !== 'lost') run.observe(Math.max(0, finishedAt - startedAt) / 1000);
     },
     render: async () => ({ contentType: registry.contentType, text: await registry.metrics() }),
   };

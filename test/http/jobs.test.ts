@@ -47,6 +47,7 @@ describe('a job', () => {
         disk_bytes: null,
         followed_up: null,
         retry_of: null,
+        ...{ after: null, attempt: 0, max_attempts: 1 },
         expected_start: null,
       },
     });
@@ -70,6 +71,7 @@ describe('a job', () => {
         disk_bytes: null,
         followed_up: null,
         retry_of: null,
+        ...{ after: null, attempt: 1, max_attempts: 1 },
         expected_start: null,
       },
     });

@@ -49,6 +49,7 @@ const failureOf: Readonly<Record<JobReason, Failure>> = {
   disk_limit: agentFailed('The run took more disk space than it may (disk_limit)'),
   cancelled: agentFailed('The run was cancelled (cancelled)'),
   client_gone: agentFailed('The run was cancelled: its caller hung up (client_gone)'),
+  dependency: agentFailed('The run was cancelled: another one did not complete (dependency)'),
   lost: agentFailed('The service died under the run (lost)'),
   shutdown: stopped,
   timeout: {
