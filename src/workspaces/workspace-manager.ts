@@ -8,11 +8,13 @@ import { isJobId } from '../jobs/job-id.ts';
 import type { Clock, Log, Workspace, WorkspaceManager } from '../jobs/ports.ts';
 import { type BaseRepo, createBaseRepo } from './base-repo.ts';
 import { type ChangeTaker, createChangeTaker, openPatch, readDetails, type Snapshot } from './change-taker.ts';
+import { createFrozenClone, type FrozenClone } from './frozen-clone.ts';
 import { createGit, type Git } from './git.ts';
 import { createMutex } from './mutex.ts';
-import { createPool, type Pool } from './pool.ts';
+import { createPool, type Pool, poolName } from './pool.ts';
 import { createPreparation, makeDirectory, type Place } from './preparation.ts';
 import { createRemoval, type Removal } from './removal.ts';
+import type { CloneMethod } from './tree-copier.ts';
 
 export interface WorkspaceOptions {
   /** The warm base clone: used as it is if it is a repository, else made there. */
@@ -31,6 +33,8 @@ export interface WorkspaceOptions {
   readonly scratchDir: string;
   /** Where what a job changed is kept until the job is forgotten; made if absent. */
   readonly resultDir: (id: JobId) => string;
+  /** The program that copies clones; the one beside the service by default. */
+  readonly copier?: string;
   /** All that git sees of the environment. */
   readonly gitEnv: Readonly<Record<string, string>>;
   readonly log: Log;
@@ -44,6 +48,8 @@ export interface GitWorkspaces extends WorkspaceManager {
   quarantined(): number;
   /** How many clones wait for a job. */
   ready(): number;
+  /** How clones are made, once the first sweep is done. */
+  method(): CloneMethod;
 }
 
 /** Beyond one clone per core all of them only get slower; below two, the disk idles while a clone computes. */
@@ -60,7 +66,7 @@ export function createWorkspaceManager(options: WorkspaceOptions): GitWorkspaces
   const removal = createRemoval({ jobsDir: paths.jobsDir, log: options.log });
   const { resultDir } = options;
   const taker = createChangeTaker({ ...options, path: options.gitEnv['PATH'] ?? '/usr/bin:/bin' });
-  const { create, pool } = createCloning({ ...options, ...paths, git, gitLater, base, removal, taker });
+  const { create, pool, frozen } = createCloning({ ...options, ...paths, git, gitLater, base, removal, taker });
   const adopted = new Set<JobId>();
   return {
     create,
@@ -74,18 +80,21 @@ export function createWorkspaceManager(options: WorkspaceOptions): GitWorkspaces
     async sweep() {
       await removal.emptyTrash();
       await pool.empty();
+      await frozen.empty();
       const names = (await readdir(paths.jobsDir)).filter(isJobId);
       const left = names.filter((id) => !adopted.has(id));
       await taker.sweep(await tellChangesOf(left, paths.jobsDir, taker, [...adopted]));
       await Promise.all(left.map(removal.discard));
+      await frozen.begin();
       await pool.begin();
     },
     check: async () => (await base.check()) ?? (await checkJobsDir(paths.jobsDir)),
     quarantined: removal.quarantined,
     ready: pool.ready,
+    method: frozen.method,
     async close() {
       base.close();
-      await pool.close();
+      await Promise.all([pool.close(), frozen.close()]);
       await removal.close();
     },
   };
@@ -99,13 +108,25 @@ interface CloningDeps extends WorkspaceOptions {
   readonly taker: ChangeTaker;
 }
 
-function createCloning(deps: CloningDeps): { readonly create: WorkspaceManager['create']; readonly pool: Pool } {
-  const { jobsDir, base, removal, taker } = deps;
+interface Cloning {
+  readonly create: WorkspaceManager['create'];
+  readonly pool: Pool;
+  readonly frozen: FrozenClone;
+}
+
+function createCloning(deps: CloningDeps): Cloning {
+  const { jobsDir, poolSize, scratchDir, base, removal, taker } = deps;
   const clones = createMutex(parallelClones);
-  const prepare = createPreparation(deps);
-  const prepareLater = createPreparation({ ...deps, git: deps.gitLater });
+  const gitLater = createPreparation({ ...deps, git: deps.gitLater });
+  const directories = [scratchDir, ...(poolSize > 0 ? [join(jobsDir, poolName)] : [])];
+  const frozen = createFrozenClone({ ...deps, directories, prepareLater: gitLater });
+  const prepare = frozen.quicken(createPreparation(deps), 'now');
+  const prepareLater = frozen.quicken(gitLater, 'later');
   let cloning = 0;
-  const pool = createPool({ ...deps, size: deps.poolSize, prepare, prepareLater, isBusy: () => cloning > 0 });
+  const pool = createPool({
+    ...{ ...deps, size: poolSize, prepare, prepareLater, renew: frozen.renew },
+    isBusy: () => cloning > 0,
+  });
 
   const create: WorkspaceManager['create'] = async (id, signal, { ref } = { ref: null }) => {
     if (!isJobId(id)) throw new WorkspaceError('A workspace needs the id of a job');
@@ -137,7 +158,7 @@ function createCloning(deps: CloningDeps): { readonly create: WorkspaceManager['
     }
   }
 
-  return { create, pool };
+  return { create, pool, frozen };
 }
 
 function workspace(id: JobId, path: string, snapshot: Snapshot, { removal, taker }: CloningDeps): Workspace {

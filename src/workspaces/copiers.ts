@@ -1,0 +1,77 @@
+import { mkdir } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import type { Log } from '../jobs/ports.ts';
+import { type CloneMethod, copierFile, createTreeCopier, prepareCopying, type TreeCopier } from './tree-copier.ts';
+
+/** Of a job that waits, or of nobody. */
+export type Priority = 'now' | 'later';
+
+/** The copiers of clones, as long as copying goes well. */
+export interface Copiers {
+  /** Finds out what works here. Rejects where the directories cannot be made. */
+  begin(): Promise<void>;
+  method(): CloneMethod;
+  /** Null while nothing is to be copied. */
+  get(priority: Priority): TreeCopier | null;
+  noteFailure(error: unknown, what: string): void;
+  noteSuccess(): void;
+  close(): Promise<void>;
+}
+
+export interface CopiersOptions {
+  /** In which trees are made and removed; made if absent. Copies go into the first. */
+  readonly directories: readonly string[];
+  /** The program that copies; the one beside the service by default. */
+  readonly copier?: string | undefined;
+  readonly log: Log;
+}
+
+/** Failures one after the other. By then it is no accident, and each costs what it should save. */
+const maxFailures = 3;
+/** More threads than this do not speed up a copy: the directory locks of the file system take over. */
+const maxThreads = 8;
+
+export function createCopiers(options: CopiersOptions): Copiers {
+  let open: OpenCopiers | null = null;
+  let failures = 0;
+  let closed = false;
+  const get = (): OpenCopiers | null => (closed || failures >= maxFailures ? null : open);
+  return {
+    async begin() {
+      open ??= await openCopiers(options);
+    },
+    method: () => get()?.method ?? 'git',
+    get: (priority) => get()?.[priority] ?? null,
+    noteFailure(error, what) {
+      failures += 1;
+      const message = failures < maxFailures ? what : `${what}; from now on git makes all clones`;
+      options.log.warn({ err: error, failures }, message);
+    },
+    noteSuccess() {
+      failures = 0;
+    },
+    async close() {
+      closed = true;
+      await Promise.all([open?.now.close(), open?.later.close()]);
+    },
+  };
+}
+
+interface OpenCopiers extends Readonly<Record<Priority, TreeCopier>> {
+  readonly method: CloneMethod;
+}
+
+/** Null where git has to make each clone. */
+async function openCopiers({ directories, log, copier: file = copierFile }: CopiersOptions) {
+  for (const one of directories) await mkdir(one, { recursive: true, mode: 0o700 });
+  const { method, spread, weakness } = await prepareCopying(directories, file);
+  if (weakness !== null) log.warn({ reason: weakness }, 'each clone is made by git');
+  else log.info({ method, spread }, 'clones are copied from one that is frozen');
+  if (method === 'git') return null;
+  const common = { file, reflink: method === 'reflink', threads: Math.min(availableParallelism(), maxThreads) };
+  return {
+    method,
+    now: createTreeCopier({ ...common, lowPriority: false }),
+    later: createTreeCopier({ ...common, lowPriority: true }),
+  };
+}
