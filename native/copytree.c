@@ -139,12 +139,14 @@ static bool copy_content(int from, int to, off_t size, char *buffer) {
     if (copied == 0 && lseek(to, 0, SEEK_CUR) > 0) return true;
     if (copied < 0 && errno != EXDEV && errno != EINVAL && errno != EOPNOTSUPP && errno != ENOSYS) return false;
   }
-  for (;;) {
+  for (off_t left = size; left > 0;) {
     ssize_t got = read(from, buffer, BUFFER_BYTES);
     if (got < 0) return false;
     if (got == 0) return true;
     if (!write_all(to, buffer, (size_t)got)) return false;
+    left -= got;
   }
+  return true;
 }
 
 static bool copy_link(int from, int to, const char *name) {

@@ -54,6 +54,7 @@ export function createWorkspaces(config: Config, dataDir: string, env: Environme
     scratchDir: join(dataDir, 'scratch'),
     // Beside the log of the run, and so forgotten with it.
     resultDir: (id) => join(dataDir, 'runs', id),
+    busyDirectories: [join(dataDir, 'runs')],
     // Where none is configured: a name under a file, which cannot exist.
     gitCryptKey: config.GIT_CRYPT_KEY ?? '/dev/null/none',
     gitEnv: Object.fromEntries(gitEnv),

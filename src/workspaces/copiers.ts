@@ -1,7 +1,8 @@
 import { mkdir } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
+import type { CloneMethod } from '../jobs/job.ts';
 import type { Log } from '../jobs/ports.ts';
-import { type CloneMethod, copierFile, createTreeCopier, prepareCopying, type TreeCopier } from './tree-copier.ts';
+import { copierFile, createTreeCopier, prepareCopying, type TreeCopier } from './tree-copier.ts';
 
 /** Of a job that waits, or of nobody. */
 export type Priority = 'now' | 'later';

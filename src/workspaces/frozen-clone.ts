@@ -1,10 +1,10 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { CloneMethod } from '../jobs/job.ts';
 import type { Snapshot } from './change-taker.ts';
 import { type Copiers, createCopiers, type Priority } from './copiers.ts';
 import { createFrozenKeeper, type FrozenKeeper, type FrozenKeeperOptions, frozenName } from './frozen-keeper.ts';
 import { makeDirectory, type Place, type Preparation } from './preparation.ts';
-import type { CloneMethod } from './tree-copier.ts';
 
 /** A clone in which nobody ever works: copying it is quicker than cloning the base again. */
 export interface FrozenClone {

@@ -1,4 +1,5 @@
 import { execa } from 'execa';
+import type { CloneMethod } from '../jobs/job.ts';
 import { createMutex } from './mutex.ts';
 
 /** Copies clones with the program built from native/copytree.c, which runs as long as there is use for it. */
@@ -11,9 +12,6 @@ export interface TreeCopier {
   /** Ends the program, and a copy under way with it. */
   close(): Promise<void>;
 }
-
-/** How files come to be in a copy: with blocks of their own, with blocks shared until somebody writes, or by a clone of git. */
-export type CloneMethod = 'reflink' | 'copy' | 'git';
 
 export interface Copying {
   readonly method: CloneMethod;

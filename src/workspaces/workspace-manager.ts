@@ -3,7 +3,7 @@ import { access, mkdir, readdir, stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { WorkspaceError } from '../jobs/errors.ts';
-import type { JobId } from '../jobs/job.ts';
+import type { CloneMethod, JobId } from '../jobs/job.ts';
 import { isJobId } from '../jobs/job-id.ts';
 import type { Clock, Log, Workspace, WorkspaceManager } from '../jobs/ports.ts';
 import { type BaseRepo, createBaseRepo } from './base-repo.ts';
@@ -14,7 +14,6 @@ import { createMutex } from './mutex.ts';
 import { createPool, type Pool, poolName } from './pool.ts';
 import { createPreparation, makeDirectory, type Place } from './preparation.ts';
 import { createRemoval, type Removal } from './removal.ts';
-import type { CloneMethod } from './tree-copier.ts';
 
 export interface WorkspaceOptions {
   /** The warm base clone: used as it is if it is a repository, else made there. */
@@ -35,6 +34,8 @@ export interface WorkspaceOptions {
   readonly resultDir: (id: JobId) => string;
   /** The program that copies clones; the one beside the service by default. */
   readonly copier?: string;
+  /** Other directories of the service in which many files come and go. */
+  readonly busyDirectories?: readonly string[];
   /** All that git sees of the environment. */
   readonly gitEnv: Readonly<Record<string, string>>;
   readonly log: Log;
@@ -115,10 +116,10 @@ interface Cloning {
 }
 
 function createCloning(deps: CloningDeps): Cloning {
-  const { jobsDir, poolSize, scratchDir, base, removal, taker } = deps;
+  const { jobsDir, poolSize, scratchDir, busyDirectories = [], base, removal, taker } = deps;
   const clones = createMutex(parallelClones);
   const gitLater = createPreparation({ ...deps, git: deps.gitLater });
-  const directories = [scratchDir, ...(poolSize > 0 ? [join(jobsDir, poolName)] : [])];
+  const directories = [scratchDir, ...busyDirectories, ...(poolSize > 0 ? [join(jobsDir, poolName)] : [])];
   const frozen = createFrozenClone({ ...deps, directories, prepareLater: gitLater });
   const prepare = frozen.quicken(createPreparation(deps), 'now');
   const prepareLater = frozen.quicken(gitLater, 'later');

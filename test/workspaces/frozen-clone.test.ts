@@ -44,7 +44,7 @@ async function frozenAt({ jobsDir, log }: Fixture, count: number): Promise<strin
       names: await namesIn(directory),
     }),
     ({ made, names }) => made === count && names.length === 1,
-    { what: 'a frozen clone' },
+    { timeoutMs: 60_000, what: 'a frozen clone' },
   );
   return join(directory, (await namesIn(directory))[0] ?? '');
 }
@@ -128,7 +128,9 @@ describe.runIf(built)('a copy of the frozen clone', () => {
     expect(await workspace.changes()).toMatchObject({ filesChanged: 1, problem: null });
   });
 
-  test('follows the base: brought up where the tree is large, and the frozen one with it', async () => {
+  test('follows the base: brought up where the tree is large, and the frozen one with it', {
+    timeout: 120_000,
+  }, async () => {
     const root = await temporaryDirectory();
     const origin = await createGitRepo(join(root, 'origin'), { ...manyFiles, 'a.txt': 'old' });
     const { env, count } = await wrapGit();
