@@ -1,7 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import type { CloneMethod } from '../jobs/job.ts';
-import type { Log } from '../jobs/ports.ts';
+import type { Clock, Log } from '../jobs/ports.ts';
 import { copierFile, createTreeCopier, prepareCopying, type TreeCopier } from './tree-copier.ts';
 
 /** Of a job that waits, or of nobody. */
@@ -25,18 +25,24 @@ export interface CopiersOptions {
   /** The program that copies; the one beside the service by default. */
   readonly copier?: string | undefined;
   readonly log: Log;
+  readonly clock: Clock;
 }
 
 /** Failures one after the other. By then it is no accident, and each costs what it should save. */
 const maxFailures = 3;
+/** A full disk may have been the reason. */
+const tryAgainMs = 600_000;
 /** More threads than this do not speed up a copy: the directory locks of the file system take over. */
 const maxThreads = 8;
 
 export function createCopiers(options: CopiersOptions): Copiers {
   let open: OpenCopiers | null = null;
+  const { clock, log } = options;
   let failures = 0;
+  let failedAt = 0;
   let closed = false;
-  const get = (): OpenCopiers | null => (closed || failures >= maxFailures ? null : open);
+  const isTrusted = () => failures < maxFailures || clock.now() - failedAt >= tryAgainMs;
+  const get = () => (closed || !isTrusted() ? null : open);
   return {
     async begin() {
       open ??= await openCopiers(options);
@@ -45,8 +51,8 @@ export function createCopiers(options: CopiersOptions): Copiers {
     get: (priority) => get()?.[priority] ?? null,
     noteFailure(error, what) {
       failures += 1;
-      const message = failures < maxFailures ? what : `${what}; from now on git makes all clones`;
-      options.log.warn({ err: error, failures }, message);
+      failedAt = clock.now();
+      log.warn({ err: error, failures }, failures < maxFailures ? what : `${what}; for a while git makes all clones`);
     },
     noteSuccess() {
       failures = 0;

@@ -1,6 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { CloneMethod } from '../jobs/job.ts';
+import type { Clock } from '../jobs/ports.ts';
 import type { Snapshot } from './change-taker.ts';
 import { type Copiers, createCopiers, type Priority } from './copiers.ts';
 import { createFrozenKeeper, type FrozenKeeper, type FrozenKeeperOptions, frozenName } from './frozen-keeper.ts';
@@ -29,6 +30,7 @@ export interface FrozenCloneOptions extends Omit<FrozenKeeperOptions, 'copiers' 
   readonly directories: readonly string[];
   /** The program that copies; the one beside the service by default. */
   readonly copier?: string | undefined;
+  readonly clock: Clock;
 }
 
 export function createFrozenClone(options: FrozenCloneOptions): FrozenClone {
