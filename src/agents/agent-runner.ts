@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { isStructured, type JobId, type JobOutcome, outcomeWithoutAgent } from '../jobs/job.ts';
-import type { AgentRun, AgentRunner, Clock, Log } from '../jobs/ports.ts';
+import { existsSync } from 'node:fs';
+import { isStructured, type JobId, type JobOutcome, type JobSpec, outcomeWithoutAgent } from '../jobs/job.ts';
+import type { AgentEvent, AgentRun, AgentRunner, Clock, Log } from '../jobs/ports.ts';
 import type { Command } from '../process/command.ts';
 import type { AdoptedFiles, Containment } from '../process/containment.ts';
 import { adoptRun, type ProcessExit, runProcess } from '../process/run-process.ts';
@@ -14,7 +15,7 @@ import { agentEnvironment, jobMark } from './environment.ts';
 import { findExecutable } from './executable.ts';
 import { watchLingering } from './lingering.ts';
 import type { AgentOutput, AgentProvider } from './provider.ts';
-import { createRunDirectories, type RunDirectories, type RunPaths } from './run-directory.ts';
+import { createRunDirectories, type RunDirectories, type RunInput, type RunPaths } from './run-directory.ts';
 import type { Recording, RunRecorder } from './run-recorder.ts';
 
 export interface AgentRunnerOptions {
@@ -74,7 +75,7 @@ export function createAgentRunner(options: AgentRunnerOptions): AgentRunner {
 
   return {
     async run(run, signal) {
-      const provider = Object.hasOwn(providers, run.spec.provider) ? providers[run.spec.provider] : undefined;
+      const provider = providerOf(runtime, run.spec);
       if (provider === undefined) return notStarted('No agent CLI of this name is known');
       const stdoutFile = directories.paths(run.id).stdout;
       const live: LiveRun = { provider, stdoutFile, structured: isStructured(run.spec), ended: false };
@@ -107,6 +108,7 @@ export function createAgentRunner(options: AgentRunnerOptions): AgentRunner {
       const { stdoutFile, provider, structured } = live;
       return readEvents({ stdoutFile, output: provider.output, structured, ended: () => live.ended }, signal);
     },
+    replay: (job, signal) => (running.has(job.id) ? nothing() : replay(runtime, job, signal)),
     async forget(id) {
       if (!running.has(id)) await directories.remove(id);
     },
@@ -117,6 +119,17 @@ export function createAgentRunner(options: AgentRunnerOptions): AgentRunner {
       return reasons.length === 0 ? null : reasons.join('. ');
     },
   };
+}
+
+function replay(
+  runtime: Runtime,
+  { id, spec }: Pick<AgentRun, 'id' | 'spec'>,
+  signal: AbortSignal,
+): AsyncIterable<AgentEvent> {
+  const provider = providerOf(runtime, spec);
+  const stdoutFile = runtime.directories.paths(id).stdout;
+  if (provider === undefined || !existsSync(stdoutFile)) return nothing();
+  return readEvents({ stdoutFile, output: provider.output, structured: isStructured(spec), ended: () => true }, signal);
 }
 
 /** First the processes: they would go on writing where it is swept. */
@@ -142,7 +155,7 @@ async function runAgent(
     const paths = directories.paths(id);
     return await conclude(live, run, paths, await adoptProgram(runtime, run, paths, provider.output, signal));
   }
-  const paths = await directories.create(id, provider.stdin(spec), spec.systemPrompt);
+  const paths = await directories.create(id, inputOf(provider, run));
   recording.start();
   const args = provider.args({ id, spec, paths, sessionId: randomUUID() });
   const env = environment(runtime, provider, id, paths);
@@ -152,6 +165,12 @@ async function runAgent(
   const exit = await runProgram(runtime, program, run, paths, provider.output, signal);
   if (exit.spawnError !== null) log.error({ job_id: id, err: exit.spawnError }, 'agent could not be started');
   return await conclude(live, run, paths, exit);
+}
+
+function inputOf(provider: AgentProvider, { spec, workspacePath }: AgentRun): RunInput {
+  const { systemPrompt, history, model } = spec;
+  const turns = history === undefined ? null : (provider.history?.(history, workspacePath, model) ?? null);
+  return { prompt: provider.stdin(spec), systemPrompt, history: turns };
 }
 
 async function conclude(live: LiveRun, { spec }: AgentRun, paths: RunPaths, exit: ProcessExit): Promise<JobOutcome> {
@@ -189,7 +208,10 @@ async function runProgram(
         ...(containment === undefined ? {} : { containment }),
         access: {
           writable: [workspacePath, paths.config, paths.tmp],
-          readable: spec.systemPrompt === null ? [] : [paths.systemPrompt],
+          readable: [
+            ...(spec.systemPrompt === null ? [] : [paths.systemPrompt]),
+            ...(spec.history === undefined ? [] : [paths.history]),
+          ],
         },
         // Set in the agent's environment, and so in that of all it starts.
         ...filesOf(paths, id),
@@ -244,6 +266,10 @@ function environment({ sourceEnv, allowEnv }: Runtime, provider: AgentProvider, 
     tmpDir: paths.tmp,
     isRoot: process.getuid?.() === 0,
   });
+}
+
+function providerOf({ providers }: Runtime, { provider }: JobSpec): AgentProvider | undefined {
+  return Object.hasOwn(providers, provider) ? providers[provider] : undefined;
 }
 
 function binOf({ bin }: Runtime, { name }: AgentProvider): string {

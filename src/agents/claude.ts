@@ -1,4 +1,5 @@
 import { claudeEvents } from './claude-events.ts';
+import { claudeHistory } from './claude-history.ts';
 import { createClaudeReader } from './claude-reader.ts';
 import { readClaudeResult } from './claude-result.ts';
 import { claudeStdin, takesLines } from './claude-stdin.ts';
@@ -14,6 +15,7 @@ export const claude: AgentProvider = {
   versionArgs: ['--version'],
   installHint: 'install it (npm install -g @anthropic-ai/claude-code, with its install scripts) or set CLAUDE_BIN',
   stdin: claudeStdin,
+  history: claudeHistory,
   args: claudeArgs,
   variables: claudeVariables,
   output: {
@@ -28,7 +30,7 @@ export const claude: AgentProvider = {
 };
 
 function claudeArgs({ id, spec, paths, sessionId }: Invocation): readonly string[] {
-  const { model, agent, effort, systemPrompt } = spec;
+  const { model, agent, effort, systemPrompt, history } = spec;
   return [
     '-p',
     '--output-format=stream-json',
@@ -45,6 +47,8 @@ function claudeArgs({ id, spec, paths, sessionId }: Invocation): readonly string
     ...(agent === null ? [] : [`--agent=${agent}`]),
     ...(effort === null ? [] : [`--effort=${effort}`]),
     ...(takesLines(spec) ? ['--input-format=stream-json'] : []),
+    // Resumed from a copy: else the run would have the id of the session that it goes on from.
+    ...(history === undefined ? [] : [`--resume=${paths.history}`, '--fork-session']),
     ...(systemPrompt === null ? [] : [`--append-system-prompt-file=${paths.systemPrompt}`]),
   ];
 }

@@ -11,6 +11,8 @@ export interface RunPaths {
   readonly directory: string;
   readonly prompt: string;
   readonly systemPrompt: string;
+  /** The earlier turns of a conversation. */
+  readonly history: string;
   readonly stdout: string;
   readonly stderr: string;
   /** Held by the supervisor as long as it lives. */
@@ -24,12 +26,19 @@ export interface RunPaths {
   readonly tmp: string;
 }
 
+/** What an agent reads; a file that is null is not made. */
+export interface RunInput {
+  readonly prompt: string;
+  readonly systemPrompt: string | null;
+  readonly history: string | null;
+}
+
 export interface RunDirectories {
   paths(name: string): RunPaths;
   /** The directory that an earlier process made is in use: `sweep` leaves it alone until it is released. */
   hold(name: string): void;
   /** Makes an empty directory for a run; what an earlier attempt left is put away. */
-  create(name: string, prompt: string, systemPrompt: string | null): Promise<RunPaths>;
+  create(name: string, input: RunInput): Promise<RunPaths>;
   /** Takes the agent's own files away and leaves the logs. Never rejects: what it cannot remove is left to `sweep`. */
   release(name: string): Promise<void>;
   /** Takes all of it away. Never rejects. */
@@ -70,7 +79,7 @@ export function createRunDirectories(runsDir: string, log: Log): RunDirectories 
   return {
     paths,
     hold: (name) => void inUse.add(name),
-    async create(name, prompt, systemPrompt) {
+    async create(name, { prompt, systemPrompt, history }) {
       const run = paths(name);
       inUse.add(name);
       await mkdir(root, { recursive: true, mode: 0o700 });
@@ -83,6 +92,7 @@ export function createRunDirectories(runsDir: string, log: Log): RunDirectories 
         mkdir(run.tmp, { mode: 0o700 }),
         writeFile(run.prompt, prompt, { mode: 0o600 }),
         ...(systemPrompt === null ? [] : [writeFile(run.systemPrompt, systemPrompt, { mode: 0o600 })]),
+        ...(history === null ? [] : [writeFile(run.history, history, { mode: 0o600 })]),
       ]);
       return run;
     },
@@ -134,6 +144,7 @@ export function runPaths(runsDir: string, name: string): RunPaths {
     directory,
     prompt: file('prompt'),
     systemPrompt: file('system-prompt'),
+    history: file('history.jsonl'), // the CLI takes a path by this ending
     stdout: file('stdout.log'),
     stderr: file('stderr.log'),
     record: file('supervisor.json'),
