@@ -90,12 +90,13 @@ export async function startService({ config, env, version }: ServiceOptions): Pr
     await store.ready();
     const tokens = await accessTokens(config, dataDir);
     const parts = await createParts({ config, env, version }, dataDir, store, log);
-    const { jobs, metrics, webhooks, containment } = parts;
+    const { jobs, metrics, webhooks, containment, workspaces } = parts;
     await jobs.recover();
     const starting = new AbortController();
     let begun = false;
     const app = await createApp({
       ...{ jobs, metrics, log, clock, version, containment: containment.level },
+      cloneMethod: workspaces.method,
       verifyToken: createTokenVerifier(tokens.digests),
       readiness: readinessOf(parts, () => begun),
       maxPromptBytes: config.MAX_PROMPT_BYTES,

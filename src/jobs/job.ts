@@ -115,6 +115,10 @@ export interface JobSpec {
 export const containmentLevels = ['group', 'supervisor', 'namespace'] as const;
 export type ContainmentLevel = (typeof containmentLevels)[number];
 
+/** How the clone of a job comes to be: copied with shared blocks, copied, or made by git. */
+export const cloneMethods = ['reflink', 'copy', 'git'] as const;
+export type CloneMethod = (typeof cloneMethods)[number];
+
 /** What became of a job's processes. Null where the level cannot know. */
 export interface JobContainment {
   readonly level: ContainmentLevel;

@@ -36,6 +36,8 @@ export interface PoolOptions {
   readonly prepareLater: Preparation;
   readonly removal: Removal;
   readonly taker: ChangeTaker;
+  /** Brings what clones are copied from to the base. Never rejects. */
+  readonly renew: () => Promise<void>;
   /** True while jobs make clones for themselves: the pool then leaves disk and processor to them. */
   readonly isBusy: () => boolean;
   /** False while the disk is too full for clones that nobody has asked for. */
@@ -50,7 +52,7 @@ interface Member {
   readonly snapshot: Snapshot;
 }
 
-const poolName = '.pool';
+export const poolName = '.pool';
 
 export function createPool(options: PoolOptions): Pool {
   const { size, removal, taker } = options;
@@ -107,6 +109,7 @@ function createFilling(options: PoolOptions, directory: string, members: Member[
 
   async function fillUp(): Promise<void> {
     try {
+      await options.renew();
       await refresh();
       while (goesOn() && members.length < size && (await hasRoom()))
         members.push(await make(options, directory, closing.signal));
@@ -118,7 +121,7 @@ function createFilling(options: PoolOptions, directory: string, members: Member[
   }
 
   function fill(): void {
-    if (size > 0 && goesOn()) filling ??= fillUp();
+    if (goesOn()) filling ??= fillUp();
   }
 
   return {

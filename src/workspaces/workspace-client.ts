@@ -1,6 +1,6 @@
 import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { JobId } from '../jobs/job.ts';
+import type { CloneMethod, JobId } from '../jobs/job.ts';
 import type { Log, Workspace, WorkspaceManager } from '../jobs/ports.ts';
 import { openPatch, readDetails } from './kept-changes.ts';
 import {
@@ -18,6 +18,8 @@ export interface Workspaces extends WorkspaceManager {
   start(signal: AbortSignal): Promise<void>;
   /** As they were a second ago. */
   figures(): WorkspaceFigures;
+  /** How clones are made, as the last sweep found it; by git before. */
+  method(): CloneMethod;
 }
 
 /** A process that ends as soon as it is started would else be started without pause. */
@@ -32,7 +34,7 @@ const closeMs = 15_000;
  */
 export function createWorkspaceClient(settings: WorkspaceSettings, log: Log, meter = noMeter): Workspaces {
   const listener: WorkspaceListener = { log, meter, figures: noFigures };
-  const known: Known = { living: new Set(), hasSwept: false };
+  const known: Known = { living: new Set(), hasSwept: false, method: 'git' };
   const process = keepProcess(settings, known, listener);
   const resultDir = (id: JobId): string => join(settings.resultsDir, id);
 
@@ -68,7 +70,7 @@ export function createWorkspaceClient(settings: WorkspaceSettings, log: Log, met
       await process.ask((channel) => channel.call('start', null, signal));
     },
     async sweep() {
-      await process.ask((channel) => channel.call('sweep', null));
+      known.method = await process.ask((channel) => channel.call('sweep', null));
       known.hasSwept = true;
     },
     async check() {
@@ -89,6 +91,7 @@ export function createWorkspaceClient(settings: WorkspaceSettings, log: Log, met
     changesOf: async (id) => await readDetails(resultDir(id)),
     patchOf: async (id) => await openPatch(resultDir(id)),
     figures: () => listener.figures,
+    method: () => known.method,
     close: process.close,
   };
 }
@@ -97,6 +100,7 @@ export function createWorkspaceClient(settings: WorkspaceSettings, log: Log, met
 interface Known {
   readonly living: Set<JobId>;
   hasSwept: boolean;
+  method: CloneMethod;
 }
 
 function keepProcess(settings: WorkspaceSettings, known: Known, listener: WorkspaceListener) {
@@ -163,7 +167,7 @@ async function tell(channel: WorkspaceChannel, known: Known, signal: AbortSignal
     for (const id of known.living) await channel.call('adopt', { id });
     if (known.hasSwept) {
       await channel.call('start', null, signal);
-      await channel.call('sweep', null);
+      known.method = await channel.call('sweep', null);
     }
     return channel;
   } catch (error) {

@@ -3,16 +3,17 @@ import { access, mkdir, readdir, stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { WorkspaceError } from '../jobs/errors.ts';
-import type { JobId } from '../jobs/job.ts';
+import type { CloneMethod, JobId } from '../jobs/job.ts';
 import { isJobId } from '../jobs/job-id.ts';
 import type { Clock, Log, Workspace, WorkspaceManager } from '../jobs/ports.ts';
 import { createRemover, type Remover } from '../process/remover.ts';
 import { type BaseRepo, createBaseRepo } from './base-repo.ts';
 import { type ChangeTaker, createChangeTaker, type Snapshot } from './change-taker.ts';
+import { createFrozenClone, type FrozenClone } from './frozen-clone.ts';
 import { createGit, type Git } from './git.ts';
 import { openPatch, readDetails } from './kept-changes.ts';
 import { createMutex } from './mutex.ts';
-import { createPool, type Pool } from './pool.ts';
+import { createPool, type Pool, poolName } from './pool.ts';
 import { createPreparation, makeDirectory, type Place, type Preparation } from './preparation.ts';
 import { createPusher } from './push-result.ts';
 import { createRemoval, type Removal } from './removal.ts';
@@ -35,6 +36,10 @@ export interface WorkspaceOptions {
   readonly scratchDir: string;
   /** Where what a job changed is kept until the job is forgotten; made if absent. */
   readonly resultDir: (id: JobId) => string;
+  /** The program that copies clones; the one beside the service by default. */
+  readonly copier?: string;
+  /** Other directories of the service in which many files come and go. */
+  readonly busyDirectories?: readonly string[];
   /** All that git sees of the environment. */
   readonly gitEnv: Readonly<Record<string, string>>;
   /** Why no more clones should be made ready, a sentence; null when there is room. */
@@ -51,6 +56,8 @@ export interface GitWorkspaces extends WorkspaceManager {
   start(signal: AbortSignal): Promise<void>;
   /** How many clones wait for a job. */
   ready(): number;
+  /** How clones are made, once the first sweep is done. */
+  method(): CloneMethod;
 }
 
 /** Beyond one clone per core all of them only get slower; below two, the disk idles while a clone computes. */
@@ -69,7 +76,7 @@ export function createWorkspaceManager(options: WorkspaceOptions): GitWorkspaces
   const { resultDir } = options;
   const push = createPusher({ git, base, log: options.log });
   const taker = createChangeTaker({ ...options, push, path: options.gitEnv['PATH'] ?? '/usr/bin:/bin' });
-  const { create, pool } = createCloning({ ...options, ...paths, git, gitLater, base, removal, taker });
+  const { create, pool, frozen } = createCloning({ ...options, ...paths, git, gitLater, base, removal, taker });
   const adopted = new Set<JobId>();
   return {
     create,
@@ -83,17 +90,20 @@ export function createWorkspaceManager(options: WorkspaceOptions): GitWorkspaces
     async sweep() {
       await removal.emptyTrash();
       await pool.empty();
+      await frozen.empty();
       const names = (await readdir(paths.jobsDir)).filter(isJobId);
       const left = names.filter((id) => !adopted.has(id));
       await taker.sweep(await tellChangesOf(left, paths.jobsDir, taker, [...adopted]));
       await Promise.all(left.map(removal.discard));
+      await frozen.begin();
       await pool.begin();
     },
     check: async () => (await base.check()) ?? (await checkJobsDir(paths.jobsDir)),
     ready: pool.ready,
+    method: frozen.method,
     async close() {
       base.close();
-      await pool.close();
+      await Promise.all([pool.close(), frozen.close()]);
       await removal.close();
     },
   };
@@ -107,14 +117,23 @@ interface CloningDeps extends WorkspaceOptions {
   readonly taker: ChangeTaker;
 }
 
-function createCloning(deps: CloningDeps): { readonly create: WorkspaceManager['create']; readonly pool: Pool } {
-  const { jobsDir, base, removal, taker, meter = noMeter } = deps;
+interface Cloning {
+  readonly create: WorkspaceManager['create'];
+  readonly pool: Pool;
+  readonly frozen: FrozenClone;
+}
+
+function createCloning(deps: CloningDeps): Cloning {
+  const { jobsDir, poolSize, scratchDir, busyDirectories = [], base, removal, taker, meter = noMeter } = deps;
   const clones = createMutex(parallelClones);
-  const { prepare, isUpdated } = noteUpdates(createPreparation(deps));
-  const prepareLater = createPreparation({ ...deps, git: deps.gitLater });
+  const gitLater = createPreparation({ ...deps, git: deps.gitLater });
+  const directories = [scratchDir, ...busyDirectories, ...(poolSize > 0 ? [join(jobsDir, poolName)] : [])];
+  const frozen = createFrozenClone({ ...deps, directories, prepareLater: gitLater });
+  const { prepare, isUpdated } = noteUpdates(frozen.quicken(createPreparation(deps), 'now'));
+  const prepareLater = frozen.quicken(gitLater, 'later');
   let cloning = 0;
   const pool = createPool({
-    ...{ ...deps, size: deps.poolSize, prepare, prepareLater },
+    ...{ ...deps, size: poolSize, prepare, prepareLater, renew: frozen.renew },
     isBusy: () => cloning > 0,
     hasRoom: async () => deps.refusal === undefined || (await deps.refusal()) === null,
   });
@@ -158,7 +177,7 @@ function createCloning(deps: CloningDeps): { readonly create: WorkspaceManager['
     }
   }
 
-  return { create, pool };
+  return { create, pool, frozen };
 }
 
 /** The same preparation, which knows what it brought up to date. */

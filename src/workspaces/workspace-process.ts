@@ -91,6 +91,7 @@ function createManager({ resultsDir, room, ...settings }: WorkspaceSettings): Gi
     resultDir: (id) => join(resultsDir, id),
     ...(room !== undefined && { refusal: createFreeSpaceCheck({ ...room, clock, log }) }),
     ...{ remover, meter, log, clock },
+    busyDirectories: [resultsDir],
   });
   const read = (): WorkspaceFigures => ({
     poolReady: manager.ready(),
@@ -118,7 +119,8 @@ function createServing(manager: GitWorkspaces) {
       case 'start':
         return await nothing(manager.start(signal));
       case 'sweep':
-        return await nothing(manager.sweep());
+        await manager.sweep();
+        return manager.method();
       case 'check':
         return await manager.check();
       case 'create': {

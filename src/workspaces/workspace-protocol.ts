@@ -1,5 +1,5 @@
 import type { ChangeSummary } from '../jobs/change-set.ts';
-import type { JobId } from '../jobs/job.ts';
+import type { CloneMethod, JobId } from '../jobs/job.ts';
 import type { Log } from '../jobs/ports.ts';
 import type { WorkspaceOptions } from './workspace-manager.ts';
 import type { WorkspaceFigures, WorkspaceMeter } from './workspace-meter.ts';
@@ -23,7 +23,8 @@ export interface NewWorkspace {
 /** What can be asked for. */
 export interface WorkspaceCalls {
   start: { readonly input: null; readonly output: null };
-  sweep: { readonly input: null; readonly output: null };
+  /** Answers how clones are made from now on. */
+  sweep: { readonly input: null; readonly output: CloneMethod };
   check: { readonly input: null; readonly output: string | null };
   create: { readonly input: { readonly id: JobId; readonly ref: string | null }; readonly output: NewWorkspace };
   adopt: { readonly input: { readonly id: JobId }; readonly output: null };

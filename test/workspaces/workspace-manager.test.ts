@@ -168,7 +168,7 @@ test('a sweep empties the trash of a dead process', async () => {
   await mkdir(join(fixture.jobsDir, '.trash', 'left', 'deep'), { recursive: true });
   await fixture.manager.sweep();
   await trashEmpty(fixture.jobsDir);
-  expect(await namesIn(fixture.jobsDir)).toEqual(['.trash']);
+  expect(await namesIn(fixture.jobsDir)).toEqual(['.frozen', '.trash']);
 });
 
 test('clones made while the base moves are each one of the pushed commits and whole', {
