@@ -1,9 +1,12 @@
 import { join, resolve } from 'node:path';
 import { type AgentRunnerOptions, createAgentRunner } from './agents/agent-runner.ts';
+import type { EarlyRunner } from './agents/early-agents.ts';
 import { providers } from './agents/registry.ts';
+import { createWarmAgents, type WarmAgents } from './agents/warm-agents.ts';
 import { type Config, ConfigError } from './config.ts';
 import type { WebhookSettings } from './http/webhook-client.ts';
-import type { AgentRunner, Clock } from './jobs/ports.ts';
+import type { JobSpec } from './jobs/job.ts';
+import type { Clock } from './jobs/ports.ts';
 import { chooseContainment, chooseNamespace } from './process/choose-containment.ts';
 import type { Containment } from './process/containment.ts';
 import type { Logger } from './telemetry/logger.ts';
@@ -67,7 +70,7 @@ export function createRunner(
   runs: Pick<AgentRunnerOptions, 'runsDir' | 'recorder' | 'containment'>,
   env: Environment,
   log: Logger,
-): AgentRunner {
+): EarlyRunner {
   return createAgentRunner({
     ...runs,
     providers,
@@ -80,6 +83,26 @@ export function createRunner(
     survives: config.RESTART_POLICY === 'adopt',
     log,
     clock,
+  });
+}
+
+/** Null where none are wanted. */
+export function createWarm(
+  config: Config,
+  workspaces: GitWorkspaces,
+  runner: EarlyRunner,
+  log: Logger,
+): WarmAgents | null {
+  if (config.WARM_AGENTS === 0) return null;
+  // What a /v1 call asks for that says nothing but its messages.
+  const { agent, defaultModel: model, budgetUsd: maxBudgetUsd, timeoutMs } = openAiSettings(config);
+  const spec: JobSpec = {
+    ...{ kind: 'chat', provider: 'claude', prompt: '', systemPrompt: null, effort: null, metadata: null },
+    ...{ agent, model, maxBudgetUsd, timeoutMs },
+  };
+  return createWarmAgents({
+    ...{ size: config.WARM_AGENTS, spec, workspaces, heads: workspaces.heads, runner, log, clock },
+    availableMemory: () => process.availableMemory(),
   });
 }
 

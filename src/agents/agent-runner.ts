@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { isStructured, type JobId, type JobOutcome, outcomeWithoutAgent } from '../jobs/job.ts';
-import type { AgentRun, AgentRunner, Clock, Log } from '../jobs/ports.ts';
+import type { AgentRun, Clock, Log } from '../jobs/ports.ts';
 import type { Command } from '../process/command.ts';
 import type { AdoptedFiles, Containment } from '../process/containment.ts';
 import { adoptRun, type ProcessExit, runProcess } from '../process/run-process.ts';
@@ -8,12 +8,12 @@ import { killStrays } from '../process/strays.ts';
 import { readEvents } from './agent-events.ts';
 import { judge } from './agent-outcome.ts';
 import { readReport } from './agent-report.ts';
-import { findResult } from './agent-result.ts';
 import { createCliCheck, missing } from './cli-check.ts';
+import { createEarlyAgents, type EarlyAgents, type EarlyRunner } from './early-agents.ts';
 import { agentEnvironment, jobMark } from './environment.ts';
 import { findExecutable } from './executable.ts';
-import { watchLingering } from './lingering.ts';
-import type { AgentOutput, AgentProvider } from './provider.ts';
+import { untilResult } from './lingering.ts';
+import type { AgentProvider } from './provider.ts';
 import { createRunDirectories, type RunDirectories, type RunPaths } from './run-directory.ts';
 import type { Recording, RunRecorder } from './run-recorder.ts';
 
@@ -61,7 +61,11 @@ interface Runtime extends AgentRunnerOptions {
   readonly directories: RunDirectories;
 }
 
-export function createAgentRunner(options: AgentRunnerOptions): AgentRunner {
+interface Runner extends Runtime {
+  readonly early: EarlyAgents;
+}
+
+export function createAgentRunner(options: AgentRunnerOptions): EarlyRunner {
   const hurry = new AbortController();
   const runtime: Runtime = {
     ...options,
@@ -69,6 +73,12 @@ export function createAgentRunner(options: AgentRunnerOptions): AgentRunner {
     directories: createRunDirectories(options.runsDir, options.log),
   };
   const { directories, log, providers } = runtime;
+  const early = createEarlyAgents({
+    ...{ providers, directories, log, startIn: options.containment?.startWaiting },
+    commandOf: (run, paths, args) => commandOf(runtime, run, paths, args),
+    optionsOf: (run, paths, command) => optionsOf(runtime, run, paths, command),
+  });
+  const runner: Runner = { ...runtime, early };
   const running = new Map<JobId, LiveRun>();
   const checks = Object.values(providers).map((provider) => cliCheck(runtime, provider));
 
@@ -81,7 +91,7 @@ export function createAgentRunner(options: AgentRunnerOptions): AgentRunner {
       running.set(run.id, live);
       const recording = run.adopted === true ? options.recorder.resume(run.id) : options.recorder.begin(run.id);
       try {
-        return await runAgent(runtime, live, run, recording, signal);
+        return await runAgent(runner, live, run, recording, signal);
       } catch (error) {
         log.error({ job_id: run.id, err: error }, 'agent could not be run');
         return notStarted('The agent could not be run');
@@ -110,6 +120,8 @@ export function createAgentRunner(options: AgentRunnerOptions): AgentRunner {
     async forget(id) {
       if (!running.has(id)) await directories.remove(id);
     },
+    startEarly: early.startEarly,
+    canUse: early.canUse,
     hurry: () => hurry.abort(),
     sweep: (known) => sweep(runtime, known),
     async check() {
@@ -128,28 +140,34 @@ async function sweep({ directories, log }: Runtime, known: (id: JobId) => Promis
 }
 
 async function runAgent(
-  runtime: Runtime,
+  runner: Runner,
   live: LiveRun,
   run: AgentRun,
   recording: Recording,
   signal: AbortSignal,
 ): Promise<JobOutcome> {
-  const { directories, log } = runtime;
+  const { directories, early, log } = runner;
   const { id, spec } = run;
   const { provider } = live;
+  const paths = directories.paths(id);
+  const result = { stdoutFile: paths.stdout, output: provider.output, patienceMs: runner.lingerMs ?? defaultLingerMs };
+  const attended = <E>(work: (ended: AbortSignal) => Promise<E>) => untilResult(result, signal, work);
   if (run.adopted === true) {
     recording.start();
-    const paths = directories.paths(id);
-    return await conclude(live, run, paths, await adoptProgram(runtime, run, paths, provider.output, signal));
+    return await conclude(live, run, paths, await attended((ended) => adoptProgram(runner, run, paths, ended)));
   }
-  const paths = await directories.create(id, provider.stdin(spec), spec.systemPrompt);
+  const taken = await early.take(run);
+  if (taken !== null) {
+    recording.start();
+    const exit = await attended(taken.run);
+    if (exit !== null) return await conclude(live, run, paths, exit);
+  }
+  const lay = taken === null ? directories.create : directories.fill;
+  await lay(id, provider.stdin(spec), spec.systemPrompt);
   recording.start();
-  const args = provider.args({ id, spec, paths, sessionId: randomUUID() });
-  const env = environment(runtime, provider, id, paths);
-  const file = await findExecutable(binOf(runtime, provider), env['PATH']);
-  if (file === null) return notStarted(missing(provider));
-  const program = { file, args, env, cwd: run.workspacePath };
-  const exit = await runProgram(runtime, program, run, paths, provider.output, signal);
+  const command = await commandOf(runner, run, paths, provider.args({ id, spec, paths, sessionId: randomUUID() }));
+  if (command === null) return notStarted(missing(provider));
+  const exit = await attended((ended) => runProgram(runner, command, run, paths, ended));
   if (exit.spawnError !== null) log.error({ job_id: id, err: exit.spawnError }, 'agent could not be started');
   return await conclude(live, run, paths, exit);
 }
@@ -164,64 +182,76 @@ async function conclude(live: LiveRun, { spec }: AgentRun, paths: RunPaths, exit
   return { ...judge(exit, found, spec), report };
 }
 
-async function runProgram(
-  { graceMs, hurry, maxOutputBytes, idleMs = null, lingerMs, containment, survives, log }: Runtime,
-  command: Command,
+/** Null where the CLI is missing. */
+async function commandOf(
+  runtime: Runtime,
   { id, spec, workspacePath }: AgentRun,
   paths: RunPaths,
-  output: AgentOutput,
+  args: readonly string[],
+): Promise<Command | null> {
+  const provider = runtime.providers[spec.provider];
+  if (provider === undefined) return null;
+  const env = environment(runtime, provider, id, paths);
+  const file = await findExecutable(binOf(runtime, provider), env['PATH']);
+  return file === null ? null : { file, args, env, cwd: workspacePath };
+}
+
+function optionsOf(
+  { graceMs, hurry, maxOutputBytes, idleMs = null }: Runtime,
+  { id, spec, workspacePath }: AgentRun,
+  paths: RunPaths,
+  command: Command,
+) {
+  return {
+    command,
+    stdoutFile: paths.stdout,
+    stderrFile: paths.stderr,
+    timeoutMs: spec.timeoutMs,
+    idleMs: (spec.idleTimeoutMs ?? idleMs) || null,
+    graceMs,
+    hurry,
+    maxOutputBytes,
+    access: {
+      writable: [workspacePath, paths.config, paths.tmp],
+      readable: spec.systemPrompt === null ? [] : [paths.systemPrompt],
+    },
+    // Set in the agent's environment, and so in that of all it starts.
+    ...filesOf(paths, id),
+  };
+}
+
+async function runProgram(
+  runtime: Runtime,
+  command: Command,
+  run: AgentRun,
+  paths: RunPaths,
   signal: AbortSignal,
 ): Promise<ProcessExit> {
-  const hasResult = async (): Promise<boolean> => (await findResult(paths.stdout, output)).outcome === 'found';
-  const linger = watchLingering({ stdoutFile: paths.stdout, hasResult, patienceMs: lingerMs ?? defaultLingerMs });
-  try {
-    return await runProcess(
-      {
-        command,
-        stdinFile: paths.prompt,
-        stdoutFile: paths.stdout,
-        stderrFile: paths.stderr,
-        timeoutMs: spec.timeoutMs,
-        idleMs: (spec.idleTimeoutMs ?? idleMs) || null,
-        graceMs,
-        hurry,
-        maxOutputBytes,
-        ...(containment === undefined ? {} : { containment }),
-        access: {
-          writable: [workspacePath, paths.config, paths.tmp],
-          readable: spec.systemPrompt === null ? [] : [paths.systemPrompt],
-        },
-        // Set in the agent's environment, and so in that of all it starts.
-        ...filesOf(paths, id),
-        // The caller of a chat goes with the connection.
-        survives: survives === true && spec.kind === 'execute',
-        onSpawn: (pid) => log.debug({ job_id: id, pid }, 'agent started'),
-      },
-      AbortSignal.any([signal, linger.signal]),
-    );
-  } finally {
-    linger.stop();
-  }
+  const { containment, survives, log } = runtime;
+  return await runProcess(
+    {
+      ...optionsOf(runtime, run, paths, command),
+      stdinFile: paths.prompt,
+      ...(containment === undefined ? {} : { containment }),
+      // The caller of a chat goes with the connection.
+      survives: survives === true && run.spec.kind === 'execute',
+      onSpawn: (pid) => log.debug({ job_id: run.id, pid }, 'agent started'),
+    },
+    signal,
+  );
 }
 
 /** Takes over the agent of a job that an earlier process began. */
 async function adoptProgram(
-  { containment, hurry, lingerMs, log }: Runtime,
+  { containment, hurry, log }: Runtime,
   { id }: AgentRun,
   paths: RunPaths,
-  output: AgentOutput,
   signal: AbortSignal,
 ): Promise<ProcessExit> {
   const adoption = containment?.adoption;
   if (adoption === undefined) throw new Error('nothing can be adopted at this level of containment');
   log.info({ job_id: id }, 'agent adopted');
-  const hasResult = async (): Promise<boolean> => (await findResult(paths.stdout, output)).outcome === 'found';
-  const linger = watchLingering({ stdoutFile: paths.stdout, hasResult, patienceMs: lingerMs ?? defaultLingerMs });
-  try {
-    return await adoptRun(adoption, { ...filesOf(paths, id), hurry }, AbortSignal.any([signal, linger.signal]));
-  } finally {
-    linger.stop();
-  }
+  return await adoptRun(adoption, { ...filesOf(paths, id), hurry }, signal);
 }
 
 /** What ties a run to the supervisor that holds it. */

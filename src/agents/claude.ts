@@ -1,7 +1,7 @@
 import { claudeEvents } from './claude-events.ts';
 import { createClaudeReader } from './claude-reader.ts';
 import { readClaudeResult } from './claude-result.ts';
-import { claudeStdin, takesLines } from './claude-stdin.ts';
+import { claudeLines, claudeStdin, takesLines } from './claude-stdin.ts';
 import type { AgentProvider, AgentVariables, Invocation } from './provider.ts';
 import type { RunPaths } from './run-directory.ts';
 
@@ -15,6 +15,10 @@ export const claude: AgentProvider = {
   installHint: 'install it (npm install -g @anthropic-ai/claude-code, with its install scripts) or set CLAUDE_BIN',
   stdin: claudeStdin,
   args: claudeArgs,
+  early: {
+    args: (invocation) => [...commonArgs(invocation), lineInput],
+    stdin: claudeLines,
+  },
   variables: claudeVariables,
   output: {
     // Values without their keys, so that they match whatever space the JSON has. Each costs a search of all output: the
@@ -27,8 +31,19 @@ export const claude: AgentProvider = {
   events: claudeEvents,
 };
 
-function claudeArgs({ id, spec, paths, sessionId }: Invocation): readonly string[] {
-  const { model, agent, effort, systemPrompt } = spec;
+const lineInput = '--input-format=stream-json';
+
+function claudeArgs(invocation: Invocation): readonly string[] {
+  const { spec, paths } = invocation;
+  return [
+    ...commonArgs(invocation),
+    ...(takesLines(spec) ? [lineInput] : []),
+    ...(spec.systemPrompt === null ? [] : [`--append-system-prompt-file=${paths.systemPrompt}`]),
+  ];
+}
+
+function commonArgs({ id, spec, sessionId }: Invocation): readonly string[] {
+  const { model, agent, effort } = spec;
   return [
     '-p',
     '--output-format=stream-json',
@@ -44,8 +59,6 @@ function claudeArgs({ id, spec, paths, sessionId }: Invocation): readonly string
     ...(model === null ? [] : [`--model=${model}`]),
     ...(agent === null ? [] : [`--agent=${agent}`]),
     ...(effort === null ? [] : [`--effort=${effort}`]),
-    ...(takesLines(spec) ? ['--input-format=stream-json'] : []),
-    ...(systemPrompt === null ? [] : [`--append-system-prompt-file=${paths.systemPrompt}`]),
   ];
 }
 

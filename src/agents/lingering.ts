@@ -1,26 +1,45 @@
 import { stat } from 'node:fs/promises';
 import { lingering } from './agent-outcome.ts';
+import { findResult } from './agent-result.ts';
+import type { AgentOutput } from './provider.ts';
 
-export interface LingerOptions {
+interface LingerOptions {
   readonly stdoutFile: string;
-  /** Whether the file ends with a result. Asked once for each pause of the agent. */
-  readonly hasResult: () => Promise<boolean>;
+  readonly output: AgentOutput;
   readonly patienceMs: number;
 }
 
+/** The signal that `work` gets aborts with the given one, and when the agent has its result out and does not leave. */
+export async function untilResult<E>(
+  options: LingerOptions,
+  signal: AbortSignal,
+  work: (ended: AbortSignal) => Promise<E>,
+): Promise<E> {
+  const linger = watchLingering(options);
+  try {
+    return await work(AbortSignal.any([signal, linger.signal]));
+  } finally {
+    linger.stop();
+  }
+}
+
 /** Aborts `signal` once the agent has printed its result and then nothing for a while. Must be stopped. */
-export function watchLingering(options: LingerOptions): { readonly signal: AbortSignal; stop(): void } {
+function watchLingering({ stdoutFile, output, patienceMs }: LingerOptions): {
+  readonly signal: AbortSignal;
+  stop(): void;
+} {
   const controller = new AbortController();
+  const hasResult = async (): Promise<boolean> => (await findResult(stdoutFile, output)).outcome === 'found';
   let size = 0;
   let askedAt = 0;
   let checking = false;
   const check = async (): Promise<void> => {
     const before = size;
-    size = await sizeOf(options.stdoutFile);
+    size = await sizeOf(stdoutFile);
     if (size !== before || size === askedAt) return;
-    askedAt = size;
+    askedAt = size; // Asked once for each pause of the agent.
     // A log that cannot be read now may be readable at the end; until then the timeout stands.
-    if (await options.hasResult().catch(() => false)) controller.abort(lingering);
+    if (await hasResult().catch(() => false)) controller.abort(lingering);
   };
   // Two looks that show the same size are the whole patience apart, so nothing is cut short that still prints.
   const timer = setInterval(() => {
@@ -29,7 +48,7 @@ export function watchLingering(options: LingerOptions): { readonly signal: Abort
     void check().then(() => {
       checking = false;
     });
-  }, options.patienceMs);
+  }, patienceMs);
   return { signal: controller.signal, stop: () => clearInterval(timer) };
 }
 

@@ -30,6 +30,8 @@ export interface RunDirectories {
   hold(name: string): void;
   /** Makes an empty directory for a run; what an earlier attempt left is put away. */
   create(name: string, prompt: string, systemPrompt: string | null): Promise<RunPaths>;
+  /** Lays down what a run reads in a directory that was made before its job was there. */
+  fill(name: string, prompt: string, systemPrompt: string | null): Promise<RunPaths>;
   /** Takes the agent's own files away and leaves the logs. Never rejects: what it cannot remove is left to `sweep`. */
   release(name: string): Promise<void>;
   /** Takes all of it away. Never rejects. */
@@ -81,9 +83,13 @@ export function createRunDirectories(runsDir: string, log: Log): RunDirectories 
       await Promise.all([
         mkdir(run.config, { mode: 0o700 }),
         mkdir(run.tmp, { mode: 0o700 }),
-        writeFile(run.prompt, prompt, { mode: 0o600 }),
-        ...(systemPrompt === null ? [] : [writeFile(run.systemPrompt, systemPrompt, { mode: 0o600 })]),
+        writeInputs(run, prompt, systemPrompt),
       ]);
+      return run;
+    },
+    async fill(name, prompt, systemPrompt) {
+      const run = paths(name);
+      await writeInputs(run, prompt, systemPrompt);
       return run;
     },
     async release(name) {
@@ -105,6 +111,13 @@ export function createRunDirectories(runsDir: string, log: Log): RunDirectories 
       }
     },
   };
+}
+
+async function writeInputs(run: RunPaths, prompt: string, systemPrompt: string | null): Promise<void> {
+  await Promise.all([
+    writeFile(run.prompt, prompt, { mode: 0o600 }),
+    ...(systemPrompt === null ? [] : [writeFile(run.systemPrompt, systemPrompt, { mode: 0o600 })]),
+  ]);
 }
 
 /** Removes in the background, one process at a time for all that came meanwhile: more would compete with the agents. */

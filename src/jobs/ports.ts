@@ -217,6 +217,14 @@ export interface AgentRunner {
   check(): Promise<string | null>;
 }
 
+/** What was made ready before its job was there: the job that is submitted under its id finds it when it runs. */
+export interface ReadyIds {
+  /** An id for a job that starts at once, or null where nothing is ready for such a one. Two never get the same. */
+  reserve(spec: JobSpec): JobId | null;
+  /** No job was admitted under this id. */
+  release(id: JobId): void;
+}
+
 /** The time, so that tests can own it. */
 export interface Clock {
   now(): number;

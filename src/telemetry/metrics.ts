@@ -14,13 +14,15 @@ export interface Metrics {
 export interface MetricsDeps {
   readonly version: string;
   readonly stats: () => JobStats;
+  /** How many agents wait for a job; absent: none ever do. */
+  readonly warmAgents?: () => number;
 }
 
 /** Agent runs take from a second to an hour. */
 const runSeconds = [1, 2, 5, 10, 30, 60, 120, 300, 600, 1200, 2700, 3600];
 const waitSeconds = [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600];
 
-export function createMetrics({ version, stats }: MetricsDeps): Metrics {
+export function createMetrics({ version, stats, warmAgents }: MetricsDeps): Metrics {
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
@@ -64,6 +66,7 @@ export function createMetrics({ version, stats }: MetricsDeps): Metrics {
   gauge('agent_jobs_running', 'Jobs that run now', () => stats().active);
   gauge('agent_jobs_queued', 'Jobs that wait', () => stats().queued);
   gauge('agent_jobs_capacity', 'Jobs that can run at once', () => stats().capacity);
+  gauge('agent_warm_agents', 'Agents that were started ahead of a job and wait for one', () => warmAgents?.() ?? 0);
   gauge('agent_draining', '1 while the service is shutting down', () => Number(stats().draining));
   new Gauge({ name: 'agent_build_info', help: 'Always 1', labelNames: ['version'], registers }).set({ version }, 1);
 

@@ -10,7 +10,7 @@ import { type BaseRepo, createBaseRepo } from './base-repo.ts';
 import { type ChangeTaker, createChangeTaker, openPatch, readDetails, type Snapshot } from './change-taker.ts';
 import { createGit, type Git } from './git.ts';
 import { createMutex } from './mutex.ts';
-import { createPool, type Pool } from './pool.ts';
+import { createPool, headOf, type Pool } from './pool.ts';
 import { createPreparation, makeDirectory, type Place } from './preparation.ts';
 import { createRemoval, type Removal } from './removal.ts';
 
@@ -44,6 +44,15 @@ export interface GitWorkspaces extends WorkspaceManager {
   quarantined(): number;
   /** How many clones wait for a job. */
   ready(): number;
+  readonly heads: BaseHeads;
+}
+
+/** The commit that a clone made now would start from; null in an empty repository. Both reject as `create` does. */
+export interface BaseHeads {
+  /** After a look at the remote, as `create` takes one. */
+  latest(signal: AbortSignal): Promise<string | null>;
+  /** Without one. */
+  known(signal: AbortSignal): Promise<string | null>;
 }
 
 /** Beyond one clone per core all of them only get slower; below two, the disk idles while a clone computes. */
@@ -83,6 +92,10 @@ export function createWorkspaceManager(options: WorkspaceOptions): GitWorkspaces
     check: async () => (await base.check()) ?? (await checkJobsDir(paths.jobsDir)),
     quarantined: removal.quarantined,
     ready: pool.ready,
+    heads: {
+      latest: async (signal) => await headOf(await base.current(signal)),
+      known: async (signal) => await headOf(await base.peek(signal)),
+    },
     async close() {
       base.close();
       await pool.close();
