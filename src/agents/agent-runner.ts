@@ -67,20 +67,11 @@ interface Runner extends Runtime {
 
 export function createAgentRunner(options: AgentRunnerOptions): EarlyRunner {
   const hurry = new AbortController();
-  const runtime: Runtime = {
-    ...options,
-    hurry: hurry.signal,
-    directories: createRunDirectories(options.runsDir, options.log),
-  };
-  const { directories, log, providers } = runtime;
-  const early = createEarlyAgents({
-    ...{ providers, directories, log, startIn: options.containment?.startWaiting },
-    commandOf: (run, paths, args) => commandOf(runtime, run, paths, args),
-    optionsOf: (run, paths, command) => optionsOf(runtime, run, paths, command),
-  });
-  const runner: Runner = { ...runtime, early };
+  const directories = createRunDirectories(options.runsDir, options.log);
+  const runner = withEarlyAgents({ ...options, hurry: hurry.signal, directories });
+  const { log, providers, early } = runner;
   const running = new Map<JobId, LiveRun>();
-  const checks = Object.values(providers).map((provider) => cliCheck(runtime, provider));
+  const checks = Object.values(providers).map((provider) => cliCheck(runner, provider));
 
   return {
     async run(run, signal) {
@@ -123,12 +114,22 @@ export function createAgentRunner(options: AgentRunnerOptions): EarlyRunner {
     startEarly: early.startEarly,
     canUse: early.canUse,
     hurry: () => hurry.abort(),
-    sweep: (known) => sweep(runtime, known),
+    sweep: (known) => sweep(runner, known),
     async check() {
       const reasons = (await Promise.all(checks.map((check) => check()))).filter((reason) => reason !== null);
       return reasons.length === 0 ? null : reasons.join('. ');
     },
   };
+}
+
+function withEarlyAgents(runtime: Runtime): Runner {
+  const { providers, directories, containment, log } = runtime;
+  const early = createEarlyAgents({
+    ...{ providers, directories, log, startIn: containment?.startWaiting },
+    commandOf: (run, paths, args) => commandOf(runtime, run, paths, args),
+    optionsOf: (run, paths, command) => optionsOf(runtime, run, paths, command),
+  });
+  return { ...runtime, early };
 }
 
 /** First the processes: they would go on writing where it is swept. */

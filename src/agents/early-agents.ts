@@ -85,28 +85,16 @@ export function createEarlyAgents(deps: EarlyAgentsDeps): EarlyAgents {
     canUse,
     async startEarly(run) {
       const { id, spec } = run;
-      const early = earlyOf(spec);
-      if (early === undefined || deps.startIn === undefined) return null;
-      const paths = await directories.create(id, '', null);
+      const [early, startIn] = [earlyOf(spec), deps.startIn];
+      if (early === undefined || startIn === undefined) return null;
       try {
-        const args = early.args({ id, spec, paths, sessionId: randomUUID() });
-        const command = await deps.commandOf(run, paths, args);
-        if (command === null) throw new Error('the agent CLI is missing');
-        const identity = await identityOf(command.file);
-        const program = await startWaiting(deps.startIn, deps.optionsOf(run, paths, command));
-        waiting.set(id, { startedFor: spec, program, early, paths });
-        void program.ended.then(() => discard(id));
+        const started = await startProgram({ ...deps, startIn }, early, run);
+        waiting.set(id, started);
+        void started.program.ended.then(() => discard(id));
         return {
-          async isCurrent() {
-            if (!waiting.has(id)) return false;
-            const now = await deps.commandOf(run, paths, args);
-            return now?.file === command.file && (await identityOf(now.file)) === identity;
-          },
-          async rssBytes() {
-            const pid = program.pid();
-            return pid === null ? 0 : await rssOf(pid);
-          },
-          ended: program.ended,
+          isCurrent: async () => waiting.has(id) && (await started.isCurrent()),
+          rssBytes: async () => await rssOfRun(started.program),
+          ended: started.program.ended,
           discard: () => discard(id),
         };
       } catch (error) {
@@ -125,6 +113,36 @@ export function createEarlyAgents(deps: EarlyAgentsDeps): EarlyAgents {
       return { run: (signal) => runTaken(agent, { id, spec, directories, log }, signal) };
     },
   };
+}
+
+interface StartDeps extends EarlyAgentsDeps {
+  readonly startIn: NonNullable<EarlyAgentsDeps['startIn']>;
+}
+
+async function startProgram(
+  { directories, commandOf, optionsOf, startIn }: StartDeps,
+  early: EarlyStart,
+  run: AgentRun,
+): Promise<Waiting & Pick<EarlyAgent, 'isCurrent'>> {
+  const { id, spec } = run;
+  const paths = await directories.create(id, '', null);
+  const args = early.args({ id, spec, paths, sessionId: randomUUID() });
+  const command = await commandOf(run, paths, args);
+  if (command === null) throw new Error('the agent CLI is missing');
+  const identity = await identityOf(command.file);
+  const program = await startWaiting(startIn, optionsOf(run, paths, command));
+  return {
+    ...{ startedFor: spec, program, early, paths },
+    async isCurrent() {
+      const now = await commandOf(run, paths, args);
+      return now?.file === command.file && (await identityOf(now.file).catch(() => null)) === identity;
+    },
+  };
+}
+
+async function rssOfRun(program: WaitingRun): Promise<number> {
+  const pid = program.pid();
+  return pid === null ? 0 : await rssOf(pid);
 }
 
 interface Taking extends Pick<EarlyAgentsDeps, 'directories' | 'log'> {
