@@ -36,82 +36,46 @@ export interface KeeperOptions extends PlacesDeps {
 
 /** Keeps the list full and fresh: one start at a time, and none while jobs start. */
 export function createKeeper(
-  { size, heads, log, clock, availableMemory, limits }: KeeperOptions,
+  options: KeeperOptions,
   ready: Place[],
   places: Places,
   starts: ReturnType<typeof createStarts>,
 ) {
+  const { size, log, limits } = options;
   const closing = new AbortController();
   const { signal } = closing;
+  const pause = createPause(options);
+  const check = createCheck(options, ready, places);
   let timer: NodeJS.Timeout | undefined;
   let tending: Promise<void> | null = null;
-  let checkedAt = 0;
-  let failures = 0;
-  let pausedUntil = 0;
-
-  function failed(error: unknown): void {
-    failures += 1;
-    const pauseMs = Math.min(limits.maxBackoffMs, limits.backoffMs * 2 ** (failures - 1));
-    pausedUntil = clock.now() + pauseMs;
-    log.warn({ err: error, pause_ms: pauseMs }, 'no agent waits ahead of jobs; trying again');
-  }
-
-  /** Why it is to be replaced; null if it need not be. */
-  async function faultOf({ agent, workspace, madeAt }: Place, head: string | null): Promise<string | null> {
-    if (clock.now() - madeAt > limits.maxAgeMs) return 'old';
-    if (workspace.baseCommit !== head) return 'base moved';
-    if (!(await agent.isCurrent())) return 'ended, or another CLI';
-    return (await agent.rssBytes()) > limits.maxRssBytes ? 'too large' : null;
-  }
-
-  async function check(): Promise<void> {
-    if (clock.now() - checkedAt < limits.checkMs || ready.length === 0) return;
-    checkedAt = clock.now();
-    const head = await heads.known(signal);
-    for (const place of [...ready]) {
-      const fault = availableMemory() < limits.minFreeBytes ? 'memory is short' : await faultOf(place, head);
-      // A job may have taken it while we looked.
-      if (fault === null || !takeOut(place)) continue;
-      log.debug({ reason: fault }, 'an agent that waited is replaced');
-      await places.drop(place);
-    }
-  }
-
-  function takeOut(place: Place): boolean {
-    const at = ready.indexOf(place);
-    if (at !== -1) ready.splice(at, 1);
-    return at !== -1;
-  }
 
   function mayStart(): boolean {
-    if (ready.length >= size || starts.areMany() || clock.now() < pausedUntil) return false;
-    return availableMemory() >= limits.minFreeBytes + agentBytes;
+    if (ready.length >= size || starts.areMany() || pause.isOn()) return false;
+    return options.availableMemory() >= limits.minFreeBytes + agentBytes;
   }
 
   async function start(): Promise<void> {
     const begun = starts.begin();
     const place = await places.make(signal).finally(begun.end);
-    if (place === null) return end('agents can wait only under a supervisor: none is started ahead of jobs');
+    if (place === null) {
+      log.warn({}, 'agents can wait only under a supervisor: none is started ahead of jobs');
+      return closing.abort(new Error('agents cannot wait'));
+    }
     ready.push(place);
     void place.agent.ended.then(async () => {
       // Otherwise it was taken, or is being replaced.
-      if (!takeOut(place)) return;
-      failed(new Error('an agent that waited has ended'));
+      if (!takeOut(ready, place)) return;
+      pause.begin(new Error('an agent that waited has ended'));
       await places.drop(place);
     });
   }
 
-  function end(why: string): void {
-    log.warn({}, why);
-    closing.abort(new Error(why));
-  }
-
   async function tend(): Promise<void> {
     try {
-      await check();
+      await check(signal);
       if (mayStart()) await start();
     } catch (error) {
-      if (!signal.aborted) failed(error);
+      if (!signal.aborted) pause.begin(error);
     }
     tending = null;
   }
@@ -123,15 +87,65 @@ export function createKeeper(
       }, limits.fillMs).unref();
     },
     /** An agent that waited has got a job. */
-    wasOfUse(): void {
-      failures = 0;
-    },
+    wasOfUse: pause.forget,
     async close(): Promise<void> {
       closing.abort(new Error('the service is shutting down'));
       clearInterval(timer);
       await tending;
     },
   };
+}
+
+/** After each failure in a row no start for longer. */
+function createPause({ limits, clock, log }: KeeperOptions) {
+  let failures = 0;
+  let until = 0;
+  return {
+    begin(error: unknown): void {
+      const pauseMs = Math.min(limits.maxBackoffMs, limits.backoffMs * 2 ** failures);
+      failures += 1;
+      until = clock.now() + pauseMs;
+      log.warn({ err: error, pause_ms: pauseMs }, 'no agent waits ahead of jobs; trying again');
+    },
+    isOn: (): boolean => clock.now() < until,
+    forget(): void {
+      failures = 0;
+    },
+  };
+}
+
+/** Sees to it that none waits which a job should not get. */
+function createCheck({ heads, clock, limits, availableMemory, log }: KeeperOptions, ready: Place[], places: Places) {
+  let checkedAt = 0;
+
+  /** Why it is to be replaced; null if it need not be. */
+  async function faultOf({ agent, workspace, madeAt }: Place, head: string | null): Promise<string | null> {
+    if (availableMemory() < limits.minFreeBytes) return 'memory is short';
+    if (clock.now() - madeAt > limits.maxAgeMs) return 'old';
+    if (workspace.baseCommit !== head) return 'base moved';
+    if (!(await agent.isCurrent())) return 'ended, or another CLI';
+    return (await agent.rssBytes()) > limits.maxRssBytes ? 'too large' : null;
+  }
+
+  return async (signal: AbortSignal): Promise<void> => {
+    if (clock.now() - checkedAt < limits.checkMs || ready.length === 0) return;
+    checkedAt = clock.now();
+    const head = await heads.known(signal);
+    for (const place of [...ready]) {
+      const fault = await faultOf(place, head);
+      // A job may have taken it while we looked.
+      if (fault === null || !takeOut(ready, place)) continue;
+      log.debug({ reason: fault }, 'an agent that waited is replaced');
+      await places.drop(place);
+    }
+  };
+}
+
+/** False if it was not there. */
+function takeOut(ready: Place[], place: Place): boolean {
+  const at = ready.indexOf(place);
+  if (at !== -1) ready.splice(at, 1);
+  return at !== -1;
 }
 
 /** Counts what is being started: agents take the processor while they start, and those of jobs go first. */

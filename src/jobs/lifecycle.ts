@@ -1,5 +1,6 @@
 import { adoptRuns } from './adoption.ts';
 import type { Dispatcher } from './dispatcher.ts';
+import type { JobId } from './job.ts';
 import { defaultFollowUpTtlMs } from './job-access.ts';
 import type { JobService, JobServiceControl, JobServiceDeps } from './job-service.ts';
 import type { JobSignals } from './job-signals.ts';
@@ -46,8 +47,9 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
     },
     async begin() {
       // First the agents that outlived their service: they may still be writing in their workspaces.
-      await runner.sweep(async (id) => (await store.jobs.get(id)) !== undefined);
-      await deps.workspaces.sweep();
+      const isKnown = async (id: JobId): Promise<boolean> => (await store.jobs.get(id)) !== undefined;
+      await runner.sweep(isKnown);
+      await deps.workspaces.sweep(isKnown);
       if (draining !== undefined) return;
       stopRetention = startRetention({
         ...{ store: store.jobs, runner, clock, log, ttlMs: deps.ttlMs },

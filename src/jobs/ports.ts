@@ -164,8 +164,8 @@ export interface WorkspaceManager {
   changesOf(id: JobId): Promise<ChangeSet | null>;
   /** The same as a patch that `git apply` takes on the base commit; null if nothing changed. */
   patchOf(id: JobId): Promise<Readable | null>;
-  /** Removes every workspace that a dead process left. Called at start, before the first `create`. */
-  sweep(): Promise<void>;
+  /** Removes every workspace that a dead process left, and keeps what jobs in `known` changed. Called at start, before the first `create`. */
+  sweep(known?: (id: JobId) => Promise<boolean>): Promise<void>;
   /** Why no workspace can be made now, a sentence for an operator; null when all is well. */
   check(): Promise<string | null>;
   /** Waits for removals under way, up to a bound of its own. */

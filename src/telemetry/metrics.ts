@@ -22,7 +22,7 @@ export interface MetricsDeps {
 const runSeconds = [1, 2, 5, 10, 30, 60, 120, 300, 600, 1200, 2700, 3600];
 const waitSeconds = [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600];
 
-export function createMetrics({ version, stats, warmAgents }: MetricsDeps): Metrics {
+export function createMetrics({ version, stats, warmAgents = () => 0 }: MetricsDeps): Metrics {
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
@@ -62,12 +62,7 @@ export function createMetrics({ version, stats, warmAgents }: MetricsDeps): Metr
     buckets: waitSeconds,
     registers,
   });
-  const gauge = gaugesIn(registry);
-  gauge('agent_jobs_running', 'Jobs that run now', () => stats().active);
-  gauge('agent_jobs_queued', 'Jobs that wait', () => stats().queued);
-  gauge('agent_jobs_capacity', 'Jobs that can run at once', () => stats().capacity);
-  gauge('agent_warm_agents', 'Agents that were started ahead of a job and wait for one', () => warmAgents?.() ?? 0);
-  gauge('agent_draining', '1 while the service is shutting down', () => Number(stats().draining));
+  addGauges(registry, stats, warmAgents);
   new Gauge({ name: 'agent_build_info', help: 'Always 1', labelNames: ['version'], registers }).set({ version }, 1);
 
   return {
@@ -88,6 +83,15 @@ export function createMetrics({ version, stats, warmAgents }: MetricsDeps): Metr
 /** An agent printed it: what is no amount would break the counter. */
 function amountOf(costUsd: number | null): number {
   return costUsd !== null && Number.isFinite(costUsd) && costUsd > 0 ? costUsd : 0;
+}
+
+function addGauges(registry: Registry, stats: () => JobStats, warmAgents: () => number): void {
+  const gauge = gaugesIn(registry);
+  gauge('agent_jobs_running', 'Jobs that run now', () => stats().active);
+  gauge('agent_jobs_queued', 'Jobs that wait', () => stats().queued);
+  gauge('agent_jobs_capacity', 'Jobs that can run at once', () => stats().capacity);
+  gauge('agent_draining', '1 while the service is shutting down', () => Number(stats().draining));
+  gauge('agent_warm_agents', 'Agents that were started ahead of a job and wait for one', warmAgents);
 }
 
 /** Gauges that are read when they are asked for. */

@@ -80,12 +80,15 @@ export function createWorkspaceManager(options: WorkspaceOptions): GitWorkspaces
       adopted.add(id);
       return adoptedWorkspace(id, join(paths.jobsDir, id), { removal, taker });
     },
-    async sweep() {
+    async sweep(known = async () => true) {
       await removal.emptyTrash();
       await pool.empty();
       const names = (await readdir(paths.jobsDir)).filter(isJobId);
       const left = names.filter((id) => !adopted.has(id));
-      await taker.sweep(await tellChangesOf(left, paths.jobsDir, taker, [...adopted]));
+      // An agent may have waited in it for a job that never came: then there is nobody to tell.
+      const areKnown = await Promise.all(left.map(known));
+      const lost = left.filter((_, i) => areKnown[i]);
+      await taker.sweep(await tellChangesOf(lost, paths.jobsDir, taker, [...adopted]));
       await Promise.all(left.map(removal.discard));
       await pool.begin();
     },
