@@ -124,6 +124,20 @@ describe('with WARM_AGENTS', { timeout: 120_000 }, () => {
     });
   });
 
+  test('it is shut in as every other agent is', async () => {
+    const service = await start({ ISOLATION: 'namespace' });
+    await waiting(service, 1);
+    const command = `ls ${service.dataDir}/jobs.db; ls /proc | grep -c '^[0-9]'; echo x > here && echo written`;
+    const before = api.requests.length;
+    const { id, text } = await ask(service, `tool: Bash ${JSON.stringify({ command })}\nsay: looked`);
+    expect(text).toBe('looked');
+    const seen = JSON.stringify(api.requests.slice(before).map(({ body }) => body));
+    expect([seen.includes('written'), seen.includes('cannot access')]).toEqual([true, true]);
+    const job = await service.finished(id);
+    expect(job).toMatchObject({ status: 'completed', containment: { level: 'namespace', survivors: 0 } });
+    expect(service.output()).toMatch(new RegExp(`"job_id":"${id}","pid":\\d+,"msg":"agent started ahead of its job"`));
+  });
+
   test('a chat with another effort, and a job of /execute, start agents of their own', async () => {
     const service = await start();
     const { id, pid } = await waitingAgent(service);
