@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { UnavailableError } from '../../src/jobs/errors.ts';
+import { QueueFullError, UnavailableError } from '../../src/jobs/errors.ts';
 import type { JobId } from '../../src/jobs/job.ts';
 import { createJobId } from '../../src/jobs/job-id.ts';
 import type { ReadyIds } from '../../src/jobs/ports.ts';
@@ -58,7 +58,7 @@ describe('a job for which something was made ready', () => {
     const { job } = await service.submitOnce(chat, 'tester', once);
     await held.started(job.id);
     expect(await service.submitOnce(chat, 'tester', once)).toMatchObject({ replayed: true, job: { id: job.id } });
-    await expect(service.submit(chat, 'tester')).rejects.toThrow();
+    await expect(service.submit(chat, 'tester')).rejects.toThrow(QueueFullError);
     expect(readyIds.released).toEqual(readyIds.given.slice(1));
     expect(readyIds.released).toHaveLength(2);
   });
