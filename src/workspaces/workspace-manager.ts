@@ -121,6 +121,12 @@ function createCloning(deps: CloningDeps): { readonly create: WorkspaceManager['
   const prepare = createPreparation(deps);
   const prepareLater = createPreparation({ ...deps, git: deps.gitLater });
   let cloning = 0;
+  /** A workspace of the same name may be wanted before the notes on the last one are gone. */
+  const forgetting = new Map<JobId, Promise<void>>();
+  const forget = (id: JobId, snapshot: Snapshot): void => {
+    const done = taker.forget(snapshot, id).finally(() => forgetting.delete(id));
+    forgetting.set(id, done);
+  };
   const pool = createPool({ ...deps, size: deps.poolSize, prepare, prepareLater, isBusy: () => cloning > 0 });
 
   const create: WorkspaceManager['create'] = async (id, signal, { ref } = { ref: null }) => {
@@ -132,8 +138,9 @@ function createCloning(deps: CloningDeps): { readonly create: WorkspaceManager['
       const snapshot = (await pool.take(path, state, signal)) ?? (await clone({ name: id, path, state }, signal));
       if (signal.aborted) await taker.forget(snapshot);
       signal.throwIfAborted();
+      await forgetting.get(id);
       await taker.assign(id, snapshot);
-      return workspace(id, path, snapshot, deps);
+      return workspace(id, path, snapshot, { removal, taker, forget });
     } catch (error) {
       await removal.discard(id);
       signal.throwIfAborted();
@@ -156,7 +163,13 @@ function createCloning(deps: CloningDeps): { readonly create: WorkspaceManager['
   return { create, pool };
 }
 
-function workspace(id: JobId, path: string, snapshot: Snapshot, { removal, taker }: CloningDeps): Workspace {
+interface WorkspaceMeans extends Means {
+  /** Begins to let go of the notes on it. */
+  readonly forget: (id: JobId, snapshot: Snapshot) => void;
+}
+
+function workspace(id: JobId, path: string, snapshot: Snapshot, means: WorkspaceMeans): Workspace {
+  const { removal, taker, forget } = means;
   let disposed: Promise<void> | null = null;
   return {
     path,
@@ -164,7 +177,7 @@ function workspace(id: JobId, path: string, snapshot: Snapshot, { removal, taker
     changes: () => taker.take(id, path, snapshot),
     [Symbol.asyncDispose]: () => {
       // The next job waits for the place, not for the notes on this one.
-      disposed ??= removal.discard(id).finally(() => void taker.forget(snapshot, id));
+      disposed ??= removal.discard(id).finally(() => forget(id, snapshot));
       return disposed;
     },
   };
