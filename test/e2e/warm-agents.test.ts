@@ -53,14 +53,19 @@ async function agentsOf({ dataDir }: ServiceProcess): Promise<readonly { pid: nu
   return found.flat();
 }
 
-/** The one that waits, once it has come to its prompt. */
-async function waitingAgent(service: ServiceProcess): Promise<{ pid: number; id: string }> {
-  await waiting(service, 1);
-  const [agent] = await waitFor(
+/** Those that wait. Told to be ready, one may not yet be more than its supervisor. */
+async function waitingAgents(service: ServiceProcess, count: number): ReturnType<typeof agentsOf> {
+  await waiting(service, count);
+  return await waitFor(
     () => agentsOf(service),
-    (found) => found.length > 0,
+    (found) => new Set(found.map(({ id }) => id)).size === count,
     slow,
   );
+}
+
+/** The one that waits, once it has come to its prompt. */
+async function waitingAgent(service: ServiceProcess): Promise<{ pid: number; id: string }> {
+  const [agent] = await waitingAgents(service, 1);
   if (agent === undefined) throw new Error('no agent waits');
   const log = join(service.dataDir, 'runs', agent.id, 'stdout.log');
   await waitFor(
@@ -210,9 +215,7 @@ describe('with WARM_AGENTS', { timeout: 120_000 }, () => {
 
   test.each(['SIGTERM', 'SIGKILL'] as const)('nothing is left of it after a %s of the service', async (signal) => {
     const service = await start({ WARM_AGENTS: '2' });
-    await waiting(service, 2);
-    const agents = await agentsOf(service);
-    expect(new Set(agents.map(({ id }) => id)).size).toBe(2);
+    const agents = await waitingAgents(service, 2);
     service.signal(signal);
     await service.exited();
     await waitFor(
