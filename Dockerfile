@@ -44,6 +44,10 @@ COPY --from=dependencies /app/node_modules ./node_modules
 COPY --from=supervisor /build/supervise ./native/supervise
 COPY package.json LICENSE ./
 COPY src ./src
+# Each start is then half a second and 35 MB cheaper. Read by the user below, written by nobody.
+ENV NODE_COMPILE_CACHE=/app/compiled
+COPY native/precompile.sh ./native/
+RUN sh native/precompile.sh && chmod -R a+rX compiled && test -n "$(ls compiled)"
 # The image runs in a network of its own, so it listens on all of it; what is published is the operator's choice.
 ENV NODE_ENV=production HOST=0.0.0.0 PORT=8080 DATA_DIR=/data HOME=/home/agent
 USER 10001:10001
@@ -53,4 +57,4 @@ EXPOSE 8080
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \
   CMD ["node", "-e", "fetch('http://127.0.0.1:' + process.env.PORT + '/livez').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
 ENTRYPOINT ["/usr/bin/tini", "--"]
-CMD ["node", "src/main.ts"]
+CMD ["node", "--max-semi-space-size=4", "src/main.ts"]

@@ -22,7 +22,7 @@ export default defineConfig({
           ...common,
           name: 'unit',
           include: ['test/**/*.test.ts'],
-          exclude: ['test/e2e/**'],
+          exclude: ['test/e2e/**', 'test/sdk/**'],
           testTimeout: unitTimeoutMs,
           hookTimeout: unitTimeoutMs,
           // Most of a test's time is spent waiting for child processes, so one worker more than there are cores.
@@ -34,7 +34,7 @@ export default defineConfig({
         test: {
           ...common,
           name: 'e2e',
-          include: ['test/e2e/**/*.test.ts'],
+          include: ['test/{e2e,sdk}/**/*.test.ts'],
           testTimeout: e2eTimeoutMs,
           hookTimeout: e2eTimeoutMs,
           // Each starts a service that runs several agents at once: a file per two cores is load enough.

@@ -17,11 +17,12 @@ export interface RunningService extends AsyncDisposable {
   call(path: string, body?: object): Promise<Record<string, unknown>>;
 }
 
-/** The service as a process of its own, ready, with the settings given and a directory that goes with it. */
+/** The service as `npm start` starts it, as a process of its own, ready, with the settings given and a directory that goes with it. */
 export async function startService(settings: Readonly<Record<string, string>>): Promise<RunningService> {
   const dir = await mkdtemp(join(tmpdir(), 'bench-'));
-  const child = spawn(process.execPath, [join(root, 'src', 'main.ts')], {
+  const child = spawn(process.execPath, ['--max-semi-space-size=4', join(root, 'src', 'main.ts')], {
     env: {
+      NODE_COMPILE_CACHE: join(root, 'node_modules', '.cache', 'compiled'),
       PATH: process.env['PATH'] ?? '/usr/bin:/bin',
       HOME: dir,
       DATA_DIR: join(dir, 'data'),

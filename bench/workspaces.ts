@@ -88,7 +88,13 @@ async function measure(root: string, files: number): Promise<void> {
   const statusMs = median(await repeat(statuses.length, async (n) => await statuses[n]?.()));
   print(
     'change set of 10 files, to `git status`',
-    await repeat(changed.length, async (n) => await take(changed[n])),
+    await repeat(changed.length, async (n) => await take(changed[n], 10)),
+    statusMs,
+  );
+  const unchanged = made.slice(-6, -3);
+  print(
+    'change set of nothing, to `git status`',
+    await repeat(unchanged.length, async (n) => await take(unchanged[n], 0)),
     statusMs,
   );
   print('disposing', await repeat(changed.length, async (n) => await changed[n]?.[Symbol.asyncDispose]()));
@@ -101,9 +107,9 @@ async function changeFiles(workspace: Workspace): Promise<Workspace> {
 }
 
 /** A change set that failed is quick, and no figure. */
-async function take(workspace: Workspace | undefined): Promise<void> {
+async function take(workspace: Workspace | undefined, files: number): Promise<void> {
   const changes = await workspace?.changes();
-  if (changes?.filesChanged !== 10 || changes.problem !== null) throw new Error(JSON.stringify(changes));
+  if (changes?.filesChanged !== files || changes.problem !== null) throw new Error(JSON.stringify(changes));
 }
 
 async function startManager(root: string, name: string, basePath: string, size: number): Promise<GitWorkspaces> {

@@ -4,13 +4,14 @@ import type { EarlyRunner } from './agents/early-agents.ts';
 import { providers } from './agents/registry.ts';
 import { createWarmAgents, type WarmAgents } from './agents/warm-agents.ts';
 import { type Config, ConfigError } from './config.ts';
+import { createAttachmentClient } from './http/openai/attachment-client.ts';
 import type { WebhookSettings } from './http/webhook-client.ts';
 import type { JobSpec } from './jobs/job.ts';
 import type { Clock } from './jobs/ports.ts';
 import { chooseContainment, chooseNamespace } from './process/choose-containment.ts';
 import type { Containment } from './process/containment.ts';
 import type { Logger } from './telemetry/logger.ts';
-import { createWorkspaceManager, type GitWorkspaces } from './workspaces/workspace-manager.ts';
+import { createWorkspaceClient, type Workspaces } from './workspaces/workspace-client.ts';
 
 /** What the settings mean to each adapter: seconds become milliseconds, names become paths. */
 
@@ -42,12 +43,12 @@ export async function createContainment(config: Config, dataDir: string, log: Lo
   throw new ConfigError(`ISOLATION holds "namespace"; allowed: none, or what makes it work (${namespace})`);
 }
 
-export function createWorkspaces(config: Config, dataDir: string, env: Environment, log: Logger): GitWorkspaces {
+export function createWorkspaces(config: Config, dataDir: string, env: Environment, log: Logger): Workspaces {
   const gitEnv = gitVariables.flatMap((name) => {
     const value = env[name];
     return value === undefined ? [] : [[name, value] as const];
   });
-  return createWorkspaceManager({
+  const settings = {
     basePath: resolve(config.WORKSPACE_DIR ?? join(dataDir, 'base')),
     baseUrl: config.BASE_REPO_URL,
     baseBranch: config.BASE_BRANCH,
@@ -56,13 +57,12 @@ export function createWorkspaces(config: Config, dataDir: string, env: Environme
     fetchDebounceMs: config.FETCH_DEBOUNCE_SECONDS * 1000,
     scratchDir: join(dataDir, 'scratch'),
     // Beside the log of the run, and so forgotten with it.
-    resultDir: (id) => join(dataDir, 'runs', id),
+    resultsDir: join(dataDir, 'runs'),
     // Where none is configured: a name under a file, which cannot exist.
     gitCryptKey: config.GIT_CRYPT_KEY ?? '/dev/null/none',
     gitEnv: Object.fromEntries(gitEnv),
-    log,
-    clock,
-  });
+  };
+  return createWorkspaceClient(settings, log);
 }
 
 export function createRunner(
@@ -89,7 +89,7 @@ export function createRunner(
 /** Null where none are wanted. */
 export function createWarm(
   config: Config,
-  workspaces: GitWorkspaces,
+  workspaces: Workspaces,
   runner: EarlyRunner,
   log: Logger,
 ): WarmAgents | null {
@@ -120,5 +120,8 @@ export function openAiSettings(config: Config) {
     agent: config.OPENAI_COMPAT_AGENT,
     budgetUsd: config.OPENAI_COMPAT_BUDGET_USD,
     timeoutMs: config.OPENAI_COMPAT_TIMEOUT_SECONDS * 1000,
+    ...(config.ATTACHMENT_HOSTS.length > 0 && {
+      attachments: createAttachmentClient({ hosts: config.ATTACHMENT_HOSTS, maxBytes: config.MAX_PROMPT_BYTES }),
+    }),
   };
 }

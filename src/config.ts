@@ -175,6 +175,14 @@ export const ConfigSchema = z
       .describe(
         'Hosts, like hooks.internal or 127.0.0.1:9000, that webhooks may reach though they are private, and without TLS',
       ),
+    ATTACHMENT_HOSTS: z
+      .string()
+      .transform((text) => text.split(',').flatMap((name) => name.trim().toLowerCase() || []))
+      .refine((hosts) => hosts.every(isHost), 'hosts separated by commas, with a port where it is not 443')
+      .prefault('')
+      .describe(
+        'Hosts from which images and files that a /v1 request names by https URL are fetched, at public addresses only; none: such URLs are refused, because callers choose them',
+      ),
     AGENT_ENV: variableNames
       .prefault('')
       .describe(
@@ -231,6 +239,12 @@ function holds(name: string, value: string | undefined): string {
 function frozen(config: Config): Config {
   for (const value of Object.values(config)) Object.freeze(value);
   return Object.freeze(config);
+}
+
+/** Written as a URL has it: what is written otherwise would never match. */
+function isHost(name: string): boolean {
+  const url = `https://${name}/`;
+  return !name.includes('*') && URL.canParse(url) && new URL(url).host === name;
 }
 
 function noNul(text: string): boolean {

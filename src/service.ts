@@ -28,7 +28,7 @@ import { createSqliteStore } from './store/sqlite-store.ts';
 import { createLogger, type Logger } from './telemetry/logger.ts';
 import { createMetrics, type Metrics } from './telemetry/metrics.ts';
 import { createFreeSpaceCheck } from './workspaces/free-space.ts';
-import type { GitWorkspaces } from './workspaces/workspace-manager.ts';
+import type { Workspaces } from './workspaces/workspace-client.ts';
 
 /** The composition root: the one place that knows which adapter stands behind which port. */
 
@@ -58,7 +58,7 @@ interface Parts {
   readonly config: Config;
   readonly log: Logger;
   readonly store: Store;
-  readonly workspaces: GitWorkspaces;
+  readonly workspaces: Workspaces;
   readonly runner: AgentRunner;
   readonly jobs: JobServiceControl;
   readonly freeSpace: () => Promise<string | null>;
@@ -124,8 +124,9 @@ async function createParts(
   store: Store,
   log: Logger,
 ): Promise<Parts> {
-  const workspaces = createWorkspaces(config, dataDir, env, log);
+  // First what may refuse the settings: what comes after it starts a process.
   const containment = await createContainment(config, dataDir, log);
+  const workspaces = createWorkspaces(config, dataDir, env, log);
   const runsDir = join(dataDir, 'runs');
   const recorder = createRunRecorder({ runsDir, log });
   const runner = createRunner(config, { runsDir, recorder, containment }, env, log);

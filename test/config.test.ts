@@ -29,6 +29,7 @@ const defaults: Config = {
   WEBHOOK_SECRET: null,
   WEBHOOK_URL: null,
   WEBHOOK_ALLOWED_HOSTS: [],
+  ATTACHMENT_HOSTS: [],
   RESTART_POLICY: 'kill',
   DRAIN_SECONDS: 2820,
   MAX_OUTPUT_BYTES: 1_073_741_824,
@@ -104,6 +105,7 @@ const taken: readonly (readonly [keyof Config, string, unknown])[] = [
   ['LOG_LEVEL', 'silent', 'silent'],
   ['ISOLATION', 'namespace', 'namespace'],
   ['WEBHOOK_ALLOWED_HOSTS', 'A.internal, b:9', ['a.internal', 'b:9']],
+  ['ATTACHMENT_HOSTS', 'Files.example.org, b:8443', ['files.example.org', 'b:8443']],
   ['RESTART_POLICY', 'adopt', 'adopt'],
 ];
 
@@ -153,6 +155,7 @@ const refused: readonly (readonly [string, string, readonly string[]])[] = [
   ['WARM_AGENTS', `${whole} 0 to 100`, [...notNumbers, '101']],
   ['DRAIN_SECONDS', `${whole} 0 to 86400`, [...notNumbers, '86401']],
   ['MAX_OUTPUT_BYTES', `${whole} 1024 to 1099511627776`, [...notNumbers, '1023', '1099511627777']],
+  ['ATTACHMENT_HOSTS', 'hosts separated by commas', ['https://a', 'a/b', 'a:443', 'a b', '*.a', 'a,u@b', 'a:x']],
   ['AGENT_ENV', 'names of variables', ['1A', 'A B', 'A=b', 'A;B', '*', 'é']],
   ['LOG_LEVEL', 'one of fatal, error', ['', 'INFO', 'verbose', 'info ']],
   ['ISOLATION', 'none or namespace', ['', 'pod', 'NONE']],

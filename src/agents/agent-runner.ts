@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { isStructured, type JobId, type JobOutcome, outcomeWithoutAgent } from '../jobs/job.ts';
-import type { AgentRun, Clock, Log } from '../jobs/ports.ts';
+import type { AgentEvent, AgentRun, Clock, Log } from '../jobs/ports.ts';
 import type { Command } from '../process/command.ts';
-import type { AdoptedFiles, Containment } from '../process/containment.ts';
+import type { Containment } from '../process/containment.ts';
 import { adoptRun, type ProcessExit, runProcess } from '../process/run-process.ts';
 import { killStrays } from '../process/strays.ts';
 import { readEvents } from './agent-events.ts';
@@ -10,30 +11,27 @@ import { judge } from './agent-outcome.ts';
 import { readReport } from './agent-report.ts';
 import { createCliCheck, missing } from './cli-check.ts';
 import { createEarlyAgents, type EarlyAgents, type EarlyRunner } from './early-agents.ts';
-import { agentEnvironment, jobMark } from './environment.ts';
-import { findExecutable } from './executable.ts';
+import { jobMark } from './environment.ts';
 import { untilResult } from './lingering.ts';
 import type { AgentProvider } from './provider.ts';
+import {
+  binOf,
+  commandOf,
+  environment,
+  filesOf,
+  inputOf,
+  optionsOf,
+  providerOf,
+  type RunSettings,
+} from './run-command.ts';
 import { createRunDirectories, type RunDirectories, type RunPaths } from './run-directory.ts';
 import type { Recording, RunRecorder } from './run-recorder.ts';
 
-export interface AgentRunnerOptions {
+export interface AgentRunnerOptions extends Omit<RunSettings, 'hurry'> {
   /** Holds one directory per run, with its log, until it is forgotten. Made, for the service alone, where it is absent. */
   readonly runsDir: string;
   /** Told of each run, so that its log can be read by others: made for the same directory. */
   readonly recorder: RunRecorder;
-  readonly providers: Readonly<Record<string, AgentProvider>>;
-  /** Each provider's program: a name on PATH, or a path. */
-  readonly bin: Readonly<Record<string, string>>;
-  /** The service's own environment, of which an agent sees what `agentEnvironment` passes on. */
-  readonly sourceEnv: Readonly<Record<string, string | undefined>>;
-  readonly allowEnv: readonly string[];
-  /** From the first signal to SIGKILL. */
-  readonly graceMs: number;
-  /** Standard output and error of one run together. */
-  readonly maxOutputBytes: number;
-  /** How long an agent may print nothing where its job does not say; null: as long as it likes. */
-  readonly idleMs?: number | null;
   /** How each agent's processes are held together; by its process group where this is absent. */
   readonly containment?: Containment;
   /** Runs of `execute` jobs go on when the service ends, and can be adopted by the next one. */
@@ -56,8 +54,7 @@ interface LiveRun {
   ended: boolean;
 }
 
-interface Runtime extends AgentRunnerOptions {
-  readonly hurry: AbortSignal;
+interface Runtime extends AgentRunnerOptions, Pick<RunSettings, 'hurry'> {
   readonly directories: RunDirectories;
 }
 
@@ -75,7 +72,7 @@ export function createAgentRunner(options: AgentRunnerOptions): EarlyRunner {
 
   return {
     async run(run, signal) {
-      const provider = Object.hasOwn(providers, run.spec.provider) ? providers[run.spec.provider] : undefined;
+      const provider = providerOf(runner, run.spec);
       if (provider === undefined) return notStarted('No agent CLI of this name is known');
       const stdoutFile = directories.paths(run.id).stdout;
       const live: LiveRun = { provider, stdoutFile, structured: isStructured(run.spec), ended: false };
@@ -108,6 +105,7 @@ export function createAgentRunner(options: AgentRunnerOptions): EarlyRunner {
       const { stdoutFile, provider, structured } = live;
       return readEvents({ stdoutFile, output: provider.output, structured, ended: () => live.ended }, signal);
     },
+    replay: (job, signal) => (running.has(job.id) ? nothing() : replay(runner, job, signal)),
     async forget(id) {
       if (!running.has(id)) await directories.remove(id);
     },
@@ -130,6 +128,17 @@ function withEarlyAgents(runtime: Runtime): Runner {
     optionsOf: (run, paths, command) => optionsOf(runtime, run, paths, command),
   });
   return { ...runtime, early };
+}
+
+function replay(
+  runtime: Runtime,
+  { id, spec }: Pick<AgentRun, 'id' | 'spec'>,
+  signal: AbortSignal,
+): AsyncIterable<AgentEvent> {
+  const provider = providerOf(runtime, spec);
+  const stdoutFile = runtime.directories.paths(id).stdout;
+  if (provider === undefined || !existsSync(stdoutFile)) return nothing();
+  return readEvents({ stdoutFile, output: provider.output, structured: isStructured(spec), ended: () => true }, signal);
 }
 
 /** First the processes: they would go on writing where it is swept. */
@@ -164,7 +173,7 @@ async function runAgent(
     if (exit !== null) return await conclude(live, run, paths, exit);
   }
   const lay = taken === null ? directories.create : directories.fill;
-  await lay(id, provider.stdin(spec), spec.systemPrompt);
+  await lay(id, inputOf(provider, run));
   recording.start();
   const command = await commandOf(runner, run, paths, provider.args({ id, spec, paths, sessionId: randomUUID() }));
   if (command === null) return notStarted(missing(provider));
@@ -181,44 +190,6 @@ async function conclude(live: LiveRun, { spec }: AgentRun, paths: RunPaths, exit
   }
   const { report, found } = await readReport(paths, spec, provider.output, exit);
   return { ...judge(exit, found, spec), report };
-}
-
-/** Null where the CLI is missing. */
-async function commandOf(
-  runtime: Runtime,
-  { id, spec, workspacePath }: AgentRun,
-  paths: RunPaths,
-  args: readonly string[],
-): Promise<Command | null> {
-  const provider = runtime.providers[spec.provider];
-  if (provider === undefined) return null;
-  const env = environment(runtime, provider, id, paths);
-  const file = await findExecutable(binOf(runtime, provider), env['PATH']);
-  return file === null ? null : { file, args, env, cwd: workspacePath };
-}
-
-function optionsOf(
-  { graceMs, hurry, maxOutputBytes, idleMs = null }: Runtime,
-  { id, spec, workspacePath }: AgentRun,
-  paths: RunPaths,
-  command: Command,
-) {
-  return {
-    command,
-    stdoutFile: paths.stdout,
-    stderrFile: paths.stderr,
-    timeoutMs: spec.timeoutMs,
-    idleMs: (spec.idleTimeoutMs ?? idleMs) || null,
-    graceMs,
-    hurry,
-    maxOutputBytes,
-    access: {
-      writable: [workspacePath, paths.config, paths.tmp],
-      readable: spec.systemPrompt === null ? [] : [paths.systemPrompt],
-    },
-    // Set in the agent's environment, and so in that of all it starts.
-    ...filesOf(paths, id),
-  };
 }
 
 async function runProgram(
@@ -255,30 +226,10 @@ async function adoptProgram(
   return await adoptRun(adoption, { ...filesOf(paths, id), hurry }, signal);
 }
 
-/** What ties a run to the supervisor that holds it. */
-function filesOf({ record, exit }: RunPaths, id: string): AdoptedFiles {
-  return { mark: `${jobMark}=${id}`, recordFile: record, exitFile: exit };
-}
-
 function cliCheck(runtime: Runtime, provider: AgentProvider): () => Promise<string | null> {
   const { directories, log, clock } = runtime;
   const env = (name: string): Command['env'] => environment(runtime, provider, name, directories.paths(name));
   return createCliCheck({ provider, bin: binOf(runtime, provider), env, directories, log, clock });
-}
-
-function environment({ sourceEnv, allowEnv }: Runtime, provider: AgentProvider, jobId: string, paths: RunPaths) {
-  return agentEnvironment({
-    ...provider.variables(paths),
-    source: sourceEnv,
-    allow: allowEnv,
-    jobId,
-    tmpDir: paths.tmp,
-    isRoot: process.getuid?.() === 0,
-  });
-}
-
-function binOf({ bin }: Runtime, { name }: AgentProvider): string {
-  return bin[name] ?? name;
 }
 
 function notStarted(error: string): JobOutcome {

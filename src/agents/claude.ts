@@ -1,4 +1,5 @@
 import { claudeEvents } from './claude-events.ts';
+import { claudeHistory } from './claude-history.ts';
 import { createClaudeReader } from './claude-reader.ts';
 import { readClaudeResult } from './claude-result.ts';
 import { claudeLines, claudeStdin, takesLines } from './claude-stdin.ts';
@@ -14,6 +15,7 @@ export const claude: AgentProvider = {
   versionArgs: ['--version'],
   installHint: 'install it (npm install -g @anthropic-ai/claude-code, with its install scripts) or set CLAUDE_BIN',
   stdin: claudeStdin,
+  history: claudeHistory,
   args: claudeArgs,
   early: {
     args: (invocation) => [...commonArgs(invocation), lineInput],
@@ -42,8 +44,8 @@ function claudeArgs(invocation: Invocation): readonly string[] {
   ];
 }
 
-function commonArgs({ id, spec, sessionId }: Invocation): readonly string[] {
-  const { model, agent, effort } = spec;
+function commonArgs({ id, spec, paths, sessionId }: Invocation): readonly string[] {
+  const { model, agent, effort, history } = spec;
   return [
     '-p',
     '--output-format=stream-json',
@@ -59,6 +61,8 @@ function commonArgs({ id, spec, sessionId }: Invocation): readonly string[] {
     ...(model === null ? [] : [`--model=${model}`]),
     ...(agent === null ? [] : [`--agent=${agent}`]),
     ...(effort === null ? [] : [`--effort=${effort}`]),
+    // Resumed from a copy: else the run would have the id of the session that it goes on from.
+    ...(history === undefined ? [] : [`--resume=${paths.history}`, '--fork-session']),
   ];
 }
 

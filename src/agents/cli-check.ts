@@ -58,7 +58,7 @@ async function runVersion(
   const variables = env(name);
   const file = await findExecutable(bin, variables['PATH']);
   if (file === null) return missing(provider);
-  const paths = await directories.create(name, '', null);
+  const paths = await directories.create(name, { prompt: '', systemPrompt: null, history: null });
   const exit = await runProcess(
     {
       command: { file, args: provider.versionArgs, env: variables, cwd: paths.directory },

@@ -125,7 +125,7 @@ async function startProgram(
   run: AgentRun,
 ): Promise<Waiting & Pick<EarlyAgent, 'isCurrent'>> {
   const { id, spec } = run;
-  const paths = await directories.create(id, '', null);
+  const paths = await directories.create(id, { prompt: '', systemPrompt: null, history: null });
   const args = early.args({ id, spec, paths, sessionId: randomUUID() });
   const command = await commandOf(run, paths, args);
   if (command === null) throw new Error('the agent CLI is missing');
@@ -159,9 +159,11 @@ async function runTaken(
   log.debug({ job_id: id, pid: program.pid() }, 'agent started ahead of its job');
   const running = program.begin(early.stdin(spec), signal);
   // For whoever looks at the directory: it has been told already.
-  await directories.fill(id, spec.prompt, spec.systemPrompt).catch((error: unknown) => {
-    log.warn({ job_id: id, err: error }, 'a prompt could not be written down');
-  });
+  await directories
+    .fill(id, { prompt: spec.prompt, systemPrompt: spec.systemPrompt, history: null })
+    .catch((error: unknown) => {
+      log.warn({ job_id: id, err: error }, 'a prompt could not be written down');
+    });
   const exit = await running;
   const endedByItself = exit.endedBy === null || exit.endedBy === supervisionLost;
   // The CLI prints before it asks the model for the first time: where nothing was printed, nothing was done.

@@ -1,4 +1,4 @@
-import type { AgentReport, JobReason, JobSpec } from '../jobs/job.ts';
+import type { AgentReport, JobReason, JobSpec, PastTurn } from '../jobs/job.ts';
 import type { AgentEvent } from '../jobs/ports.ts';
 import type { AgentLine } from '../jobs/run-log.ts';
 import type { RunPaths } from './run-directory.ts';
@@ -12,6 +12,8 @@ export interface AgentProvider {
   readonly installHint: string;
   /** What goes to the CLI's standard input. */
   stdin(spec: JobSpec): string;
+  /** What goes into `RunPaths.history`; absent for a CLI that takes no earlier turns. Called for a job that has some. */
+  history?(turns: readonly PastTurn[], cwd: string, model: string | null): string;
   /** No value of a caller gets into the arguments, except one that matched a strict pattern at the edge. */
   args(invocation: Invocation): readonly string[];
   /** How it is started before its job is there; absent: it cannot be. */

@@ -11,6 +11,8 @@ export interface RunPaths {
   readonly directory: string;
   readonly prompt: string;
   readonly systemPrompt: string;
+  /** The earlier turns of a conversation. */
+  readonly history: string;
   readonly stdout: string;
   readonly stderr: string;
   /** Held by the supervisor as long as it lives. */
@@ -24,14 +26,21 @@ export interface RunPaths {
   readonly tmp: string;
 }
 
+/** What an agent reads; a file that is null is not made. */
+export interface RunInput {
+  readonly prompt: string;
+  readonly systemPrompt: string | null;
+  readonly history: string | null;
+}
+
 export interface RunDirectories {
   paths(name: string): RunPaths;
   /** The directory that an earlier process made is in use: `sweep` leaves it alone until it is released. */
   hold(name: string): void;
   /** Makes an empty directory for a run; what an earlier attempt left is put away. */
-  create(name: string, prompt: string, systemPrompt: string | null): Promise<RunPaths>;
+  create(name: string, input: RunInput): Promise<RunPaths>;
   /** Lays down what a run reads in a directory that was made before its job was there. */
-  fill(name: string, prompt: string, systemPrompt: string | null): Promise<RunPaths>;
+  fill(name: string, input: RunInput): Promise<RunPaths>;
   /** Takes the agent's own files away and leaves the logs. Never rejects: what it cannot remove is left to `sweep`. */
   release(name: string): Promise<void>;
   /** Takes all of it away. Never rejects. */
@@ -72,7 +81,7 @@ export function createRunDirectories(runsDir: string, log: Log): RunDirectories 
   return {
     paths,
     hold: (name) => void inUse.add(name),
-    async create(name, prompt, systemPrompt) {
+    async create(name, input) {
       const run = paths(name);
       inUse.add(name);
       await mkdir(root, { recursive: true, mode: 0o700 });
@@ -80,16 +89,12 @@ export function createRunDirectories(runsDir: string, log: Log): RunDirectories 
         await discard(run.directory);
         await mkdir(run.directory, { mode: 0o700 });
       }
-      await Promise.all([
-        mkdir(run.config, { mode: 0o700 }),
-        mkdir(run.tmp, { mode: 0o700 }),
-        writeInputs(run, prompt, systemPrompt),
-      ]);
+      await Promise.all([mkdir(run.config, { mode: 0o700 }), mkdir(run.tmp, { mode: 0o700 }), writeInputs(run, input)]);
       return run;
     },
-    async fill(name, prompt, systemPrompt) {
+    async fill(name, input) {
       const run = paths(name);
-      await writeInputs(run, prompt, systemPrompt);
+      await writeInputs(run, input);
       return run;
     },
     async release(name) {
@@ -113,10 +118,11 @@ export function createRunDirectories(runsDir: string, log: Log): RunDirectories 
   };
 }
 
-async function writeInputs(run: RunPaths, prompt: string, systemPrompt: string | null): Promise<void> {
+async function writeInputs(run: RunPaths, { prompt, systemPrompt, history }: RunInput): Promise<void> {
   await Promise.all([
     writeFile(run.prompt, prompt, { mode: 0o600 }),
     ...(systemPrompt === null ? [] : [writeFile(run.systemPrompt, systemPrompt, { mode: 0o600 })]),
+    ...(history === null ? [] : [writeFile(run.history, history, { mode: 0o600 })]),
   ]);
 }
 
@@ -147,6 +153,7 @@ export function runPaths(runsDir: string, name: string): RunPaths {
     directory,
     prompt: file('prompt'),
     systemPrompt: file('system-prompt'),
+    history: file('history.jsonl'), // the CLI takes a path by this ending
     stdout: file('stdout.log'),
     stderr: file('stderr.log'),
     record: file('supervisor.json'),

@@ -20,6 +20,7 @@ import { createErrorHandler } from './error-answers.ts';
 import { InvalidRequestError, invalidFields } from './errors.ts';
 import { useJsonBodies } from './json-body.ts';
 import { useNotFound } from './not-found.ts';
+import type { AttachmentClient } from './openai/attachment-client.ts';
 import { useProcessingTime } from './openai/processing-time.ts';
 import { useRequestFraming } from './request-framing.ts';
 import { requestId } from './request-id.ts';
@@ -76,6 +77,8 @@ export interface OpenAiSettings {
   readonly streamTiming?: StreamTiming;
   /** The same for a plain answer that takes long. */
   readonly plainTiming?: PlainTiming;
+  /** Absent where no attachment is fetched. */
+  readonly attachments?: AttachmentClient;
 }
 
 export type App = FastifyInstance;

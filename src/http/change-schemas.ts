@@ -12,6 +12,16 @@ export const ChangesSchema = z.object({
   patch_bytes: z.int(),
   truncated: z.boolean().describe('The patch or one of the lists does not hold all there is'),
   problem: z.string().nullable().describe('Why it is not whole, a sentence for a person'),
+  push: z
+    .object({
+      branch: z.string(),
+      commit: z.string().nullable().describe('What the branch at the remote names now; null if it was not pushed'),
+      problem: z.string().nullable().describe('Why it was not pushed, a sentence for a person'),
+    })
+    .nullable()
+    .describe(
+      'What became of `push_branch`; null where none was asked for, and where the service was killed before it',
+    ),
 });
 
 export const ChangeSetSchema = ChangesSchema.extend({

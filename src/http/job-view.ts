@@ -54,6 +54,7 @@ function changesView(changes: ChangeSummary): z.output<typeof ChangesSchema> {
     patch_bytes: changes.patchBytes,
     truncated: changes.truncated,
     problem: changes.problem,
+    push: changes.push ?? null,
   };
 }
 

@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { ProblemError } from './errors.ts';
-import { isOpenAiPath } from './openai/errors.ts';
+import { isOpenAiPath, openAiError } from './openai/errors.ts';
 
 interface KnownRoute {
   readonly pattern: RegExp;
@@ -26,7 +26,8 @@ export function useNotFound(app: FastifyInstance): void {
         headers: { allow },
       });
     }
-    throw new ProblemError({ code: 'not_found', detail: isOpenAiPath(path) ? 'No such route' : unknownPath });
+    const problem = { code: 'not_found', detail: detailOf(path) } as const;
+    throw clientPath.test(path) ? openAiError(problem) : new ProblemError(problem);
   };
   // Before its body is looked at: there is no route that could say what it should be.
   app.addHook('onRequest', async (request) => {
@@ -35,8 +36,14 @@ export function useNotFound(app: FastifyInstance): void {
   app.setNotFoundHandler(refuse);
 }
 
-/** OpenAI clients whose base URL lacks /v1 land here, and read this. */
-const unknownPath = 'No such route. OpenAI clients: the base URL ends in /v1';
+/** Where OpenAI clients land whose base URL lacks /v1: they read no body but that of OpenAI. */
+const clientPath = /^\/(?:chat\/completions|completions|responses|models|embeddings)(?:\/|$)/;
+
+function detailOf(path: string): string {
+  // Anthropic clients add /v1 themselves.
+  if (path.startsWith('/v1/v1/')) return 'No such route: the base URL has one /v1 too many';
+  return isOpenAiPath(path) ? 'No such route' : 'No such route. OpenAI clients: the base URL ends in /v1';
+}
 
 /** `/jobs/:id` as an anchored expression; a parameter is anything but a slash. */
 function patternOf(url: string): RegExp {

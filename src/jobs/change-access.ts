@@ -24,8 +24,10 @@ export function createChangeAccess(
     wait: async (id, timeoutMs, signal) => await complete(await access.wait(id, timeoutMs, signal)),
     async changes(id) {
       const job = await get(id);
-      if (summaryOf(job) === null) return null;
-      return (await changesOf(job.id)) ?? gone();
+      const summary = summaryOf(job);
+      if (summary === null) return null;
+      // The job's word comes later: it also knows why nothing was pushed.
+      return { ...((await changesOf(job.id)) ?? gone()), ...summary };
     },
     async patch(id) {
       const job = await get(id);

@@ -15,14 +15,25 @@ export interface ChangeSummary {
   readonly truncated: boolean;
   /** Why it is not whole, a sentence for a person; null if it is. */
   readonly problem: string | null;
+  /** What became of the push that was asked for; absent where none was. */
+  readonly push?: PushResult;
+}
+
+export interface PushResult {
+  readonly branch: string;
+  /** What the branch at the remote names now; null if it was not pushed. */
+  readonly commit: string | null;
+  /** Why it was not pushed, a sentence for a person; null if it was. */
+  readonly problem: string | null;
 }
 
 export const fileChanges = ['added', 'modified', 'deleted', 'renamed', 'type_changed'] as const;
 /**
  * Why the patch lacks a file: it is past the bound on size or number, it is kept encrypted in the repository (the patch would
- * show its plain text), it is a repository of its own, or the service cannot read it.
+ * show its plain text), it is the content of a file that LFS keeps elsewhere, it is a submodule or another repository of its
+ * own, or the service cannot read it.
  */
-export const omissions = ['too_large', 'encrypted', 'repository', 'unreadable'] as const;
+export const omissions = ['too_large', 'encrypted', 'lfs', 'repository', 'unreadable'] as const;
 
 export interface ChangedFile {
   /** As UTF-8; bytes that are none are shown as U+FFFD. The patch has them exactly. */

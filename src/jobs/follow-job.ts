@@ -18,6 +18,7 @@ export async function* followJob(deps: FollowDeps, id: string, signal: AbortSign
   if (!isJobId(id)) throw new JobNotFoundError();
   const reach = (until: (job: JobRecord) => boolean): Promise<JobRecord> =>
     waitForJob(deps.signals, { id, read: () => deps.get(id), until, timeoutMs: null, settleQueued: false }, signal);
+  let told = false;
   let job = await deps.get(id);
   yield { type: 'status', job };
   if (job.status === 'queued') {
@@ -30,11 +31,16 @@ export async function* followJob(deps: FollowDeps, id: string, signal: AbortSign
   }
   if (job.status === 'running') {
     await unlessAborted(deps.running.agentStarted(job.id), signal);
-    for await (const event of deps.runner.follow(job.id, signal)) yield { type: 'agent', event };
+    for await (const event of deps.runner.follow(job.id, signal)) {
+      told = true;
+      yield { type: 'agent', event };
+    }
     signal.throwIfAborted();
     job = await reach((now) => isFinal(now.status));
   }
-  if (isFinished(job)) yield { type: 'end', job };
+  if (!isFinished(job)) return;
+  if (!told) for await (const event of deps.runner.replay?.(job, signal) ?? []) yield { type: 'agent', event };
+  yield { type: 'end', job };
 }
 
 /** A clone may take minutes: a reader who left must not be kept that long. */

@@ -57,6 +57,12 @@ export interface Attachment {
   readonly data: string;
 }
 
+/** What was said before a prompt. */
+export interface PastTurn {
+  readonly role: 'user' | 'assistant';
+  readonly text: string;
+}
+
 /** Everything that decides how a job runs. Validated at the edge; trusted from here on. */
 export interface JobSpec {
   /** Which door it came through: a `chat` job is worth nothing once its caller has hung up. */
@@ -78,6 +84,8 @@ export interface JobSpec {
   readonly metadata: JsonObject | null;
   /** The branch, tag or commit of the base that it starts from; absent or null: the branch that the base follows. */
   readonly ref?: string | null;
+  /** Push what a completed run changed as this branch to the remote of the base. */
+  readonly pushBranch?: string;
   /** Keep the job past its time until its caller has acknowledged its end. */
   readonly followUp?: boolean;
   /** The job whose request this one repeats. */
@@ -87,6 +95,8 @@ export interface JobSpec {
   /** JSON Schema of an object: the answer is JSON that fits it. Absent: the answer is text. */
   readonly outputSchema?: JsonObject;
   readonly attachments?: readonly Attachment[];
+  /** The conversation that the prompt goes on from: by turns, the first of the user, the last of the agent. */
+  readonly history?: readonly PastTurn[];
   /** What the door that it came through has to know to tell of it later, and that it does tell: its answer is kept. */
   readonly door?: JsonObject;
 }

@@ -146,9 +146,9 @@ export interface Workspace extends AsyncDisposable {
   /**
    * Keeps what was changed since the clone was made, and sums it up. Called once, when no process of the job is left, and
    * before disposing. Takes 30 s at most and never rejects: what could not be told is in `problem`. Null where no process
-   * noted the clone.
+   * noted the clone. With `pushBranch` the result is then pushed to the remote of the base, which takes 60 s more at most.
    */
-  changes(): Promise<ChangeSummary | null>;
+  changes(pushBranch?: string): Promise<ChangeSummary | null>;
   // Disposing takes it out of sight at once and removes it later. It never rejects: it logs, and leaves the rest to `sweep`.
 }
 
@@ -207,6 +207,8 @@ export interface AgentRunner {
    * own pace: a slow reader costs no memory and loses nothing. Ends at once for a job that does not run here.
    */
   follow(id: JobId, signal: AbortSignal): AsyncIterable<AgentEvent>;
+  /** The same of a job whose run has ended, with the same events in the same pieces, as long as its log is kept. */
+  replay?(job: Pick<JobRecord, 'id' | 'spec'>, signal: AbortSignal): AsyncIterable<AgentEvent>;
   /** Removes the log of a job that is no longer kept. */
   forget(id: JobId): Promise<void>;
   /** Removes what runs of a dead process left: processes, temporary directories, and the logs of jobs not in `known`. */

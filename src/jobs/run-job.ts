@@ -1,6 +1,7 @@
+import type { ChangeSummary } from './change-set.ts';
 import { WorkspaceError } from './errors.ts';
-import { type JobOutcome, outcomeWithoutAgent } from './job.ts';
-import type { AgentRunner, Claim, EndReason, Log, WorkspaceManager } from './ports.ts';
+import { type JobOutcome, type JobSpec, outcomeWithoutAgent } from './job.ts';
+import type { AgentRunner, Claim, EndReason, Log, Workspace, WorkspaceManager } from './ports.ts';
 
 export interface RunJobDeps {
   readonly workspaces: WorkspaceManager;
@@ -25,7 +26,7 @@ export async function runJob(claim: Claim, deps: RunJobDeps, signal: AbortSignal
       const running = deps.runner.run({ id, spec, workspacePath: workspace.path, adopted }, signal);
       deps.onAgentStart();
       const outcome = await running;
-      return { ...outcome, changes: await workspace.changes() };
+      return { ...outcome, changes: await changesOf(workspace, spec, outcome) };
     } finally {
       await workspace[Symbol.asyncDispose]();
     }
@@ -35,6 +36,18 @@ export async function runJob(claim: Claim, deps: RunJobDeps, signal: AbortSignal
     if (error instanceof WorkspaceError) return outcomeWithoutAgent('error', 'workspace_error', error.message);
     return outcomeWithoutAgent('error', 'spawn_error', 'The agent could not be started');
   }
+}
+
+/** Only what its agent calls complete is pushed: of the rest the patch is kept. */
+async function changesOf(
+  workspace: Workspace,
+  { pushBranch: branch }: JobSpec,
+  { status }: JobOutcome,
+): Promise<ChangeSummary | null> {
+  if (branch === undefined || status === 'completed') return await workspace.changes(branch);
+  const changes = await workspace.changes();
+  const problem = 'The branch was not pushed: the job did not complete';
+  return changes && { ...changes, push: { branch, commit: null, problem } };
 }
 
 /** The outcome of a job that was ended while it was queued: whatever the reason, it never began. */

@@ -65,8 +65,8 @@ export function encodeSpec(spec: JobSpec): Encoded {
   const prompt = cut(spec.prompt);
   const systemPrompt = spec.systemPrompt === null ? null : cut(spec.systemPrompt);
   // What only the agent and its door read, however long it is, stays out of the lean row.
-  const { outputSchema, attachments, door, ...lean } = spec;
-  const isLean = outputSchema === undefined && attachments === undefined && door === undefined;
+  const { outputSchema, attachments, history, door, ...lean } = spec;
+  const isLean = [outputSchema, attachments, history, door].every((part) => part === undefined);
   const isWhole = isLean && prompt === spec.prompt && systemPrompt === spec.systemPrompt;
   return {
     short: JSON.stringify(isWhole ? spec : { ...lean, prompt, systemPrompt }),

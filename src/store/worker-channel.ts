@@ -1,3 +1,5 @@
+import { getCompileCacheDir } from 'node:module';
+import { dirname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { UnavailableError } from '../jobs/errors.ts';
 import type { Log } from '../jobs/ports.ts';
@@ -94,9 +96,11 @@ export function createWorkerChannel(deps: {
 }
 
 function startWorker(program: URL, input: WorkerInput): Worker {
+  const cache = getCompileCacheDir();
   return new Worker(program, {
     workerData: input,
-    env: {},
+    // Of the environment only where compiled code is kept: not having to compile saves 15 MB.
+    env: cache === undefined ? {} : { NODE_COMPILE_CACHE: dirname(cache) },
     execArgv: [],
     resourceLimits: { maxOldGenerationSizeMb: maxHeapMb },
   });

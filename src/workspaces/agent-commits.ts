@@ -1,7 +1,8 @@
 import { constants } from 'node:fs';
 import { type FileHandle, lstat, open } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { AgentCommit } from '../jobs/change-set.ts';
+import type { AgentCommit, ChangeSummary } from '../jobs/change-set.ts';
+import type { Log } from '../jobs/ports.ts';
 import type { ScratchRepo } from './scratch-repo.ts';
 
 export interface AgentCommits {
@@ -18,11 +19,28 @@ const maxNameLength = 200;
 const maxRefBytes = 4_096;
 const maxPackedRefsBytes = 8 * 1024 * 1024;
 
+/** Never rejects: without its commits a change set is still worth having. */
+export async function readCommits(
+  log: Log,
+  repo: ScratchRepo,
+  job: { readonly path: string; readonly baseCommit: string | null },
+  signal: AbortSignal,
+): Promise<AgentCommits & Pick<ChangeSummary, 'truncated' | 'problem'>> {
+  try {
+    const read = await readAgentCommits(repo, job, signal);
+    return { ...read, truncated: read.commitsMade > read.commits.length, problem: null };
+  } catch (error) {
+    log.warn({ err: error }, 'commits of the agent could not be read');
+    const problem = 'The commits of the agent could not be read';
+    return { headCommit: null, commitsMade: 0, commits: [], truncated: true, problem };
+  }
+}
+
 /**
  * The commits between the base and where the agent left HEAD. Of the job's `.git` only the files of the refs are read here,
  * and its objects by a git that knows nothing else of it. Rejects if that repository is not as git makes it.
  */
-export async function readAgentCommits(
+async function readAgentCommits(
   repo: ScratchRepo,
   { path, baseCommit }: { readonly path: string; readonly baseCommit: string | null },
   signal: AbortSignal,
@@ -55,7 +73,7 @@ function commitOf(text: string): AgentCommit {
 }
 
 /** The store of the job itself: no link to another one, and no list of others to read. */
-async function ownObjects(gitDir: string): Promise<string> {
+export async function ownObjects(gitDir: string): Promise<string> {
   const objects = join(gitDir, 'objects');
   for (const directory of [gitDir, objects]) {
     if (!(await lstat(directory)).isDirectory()) throw new Error('the repository of the job is a link');

@@ -5,6 +5,8 @@ import { WorkspaceError } from '../jobs/errors.ts';
 import type { Clock, Log } from '../jobs/ports.ts';
 import { createBaseFetch } from './base-fetch.ts';
 import { createBaseRefs, type Target } from './base-ref.ts';
+import { createRepair } from './base-repair.ts';
+import type { Transport } from './git.ts';
 import { createMutex } from './mutex.ts';
 import { type BaseSource, isRepository, type OpenBase, openBase } from './open-base.ts';
 import { readRef } from './read-ref.ts';
@@ -16,6 +18,9 @@ export interface BaseState {
   readonly gitDir: string;
   /** May hold credentials. */
   readonly originUrl: string | null;
+  readonly transport: Transport;
+  /** The branch that the base follows, whether or not it has one of that name yet. */
+  readonly follows: string;
   /** What to check out; null: whatever its HEAD names, for it has no commit yet. */
   readonly branch: string | null;
   /** What to check out instead, where a job asked for it. */
@@ -35,6 +40,11 @@ export interface BaseRepo {
   peek(signal: AbortSignal): Promise<BaseState>;
   /** Grows whenever a fetch begins or ends; odd while one is under way. What reads the base meanwhile may stumble over it. */
   epoch(): number;
+  /**
+   * To be called when a clone failed for no known reason: looks whether the base is damaged, and makes it anew if so. True if
+   * it was; then a clone is worth another try. One at a time, shared by all who ask. Rejects only with the signal's reason.
+   */
+  repair(signal: AbortSignal): Promise<boolean>;
   /** Why there is no base, a sentence for an operator; null if there is one. */
   check(): Promise<string | null>;
   /** Ends what is under way. */
@@ -64,6 +74,7 @@ export function createBaseRepo(deps: BaseRepoDeps): BaseRepo {
     if (!base.bare && !existsSync(join(base.gitDir, 'index'))) void fetch.syncWorkTree(base);
     return base;
   });
+  const repairOnce = createRepair({ ...deps, changes, closing: closing.signal, onFetch, opener });
   return {
     async open(signal) {
       await until(opener.get, signal).catch(() => signal.throwIfAborted());
@@ -76,6 +87,7 @@ export function createBaseRepo(deps: BaseRepoDeps): BaseRepo {
       return { ...state, target: await refs.resolve(base, ref, signal) };
     },
     peek: async (signal) => await stateOf(await until(opener.get, signal), deps.baseBranch),
+    repair: async (signal) => await until(repairOnce, signal),
     // Both change it under the same mutex, so their sum is odd while one of them does.
     epoch: () => fetch.epoch() + refEpoch,
     check: opener.check,
@@ -83,7 +95,9 @@ export function createBaseRepo(deps: BaseRepoDeps): BaseRepo {
   };
 }
 
-interface Opener {
+export interface Opener {
+  /** What was opened is no longer there. */
+  forget(): void;
   /** The base, opened if it is not open. One attempt at a time, shared by all who need it. */
   get(): Promise<OpenBase>;
   check(): Promise<string | null>;
@@ -136,13 +150,19 @@ function createOpener({ basePath, log }: BaseRepoDeps, closing: AbortSignal, ope
     return (await isRepository(basePath)) ? null : 'The repository is gone from WORKSPACE_DIR';
   }
 
-  return { get, check };
+  return {
+    get,
+    check,
+    forget() {
+      base = null;
+    },
+  };
 }
 
-async function stateOf({ path, originUrl, branch, gitDir }: OpenBase, wanted: string | null): Promise<BaseState> {
-  if ((await readRef(gitDir, `refs/heads/${branch}`)) !== null)
-    return { path, gitDir, originUrl, branch, target: null };
-  if (wanted === null || (await readRef(gitDir, 'HEAD')) === null)
-    return { path, gitDir, originUrl, branch: null, target: null };
+async function stateOf(base: OpenBase, wanted: string | null): Promise<BaseState> {
+  const { path, originUrl, transport, branch: follows, gitDir } = base;
+  const state = { path, gitDir, originUrl, transport, follows, target: null };
+  if ((await readRef(gitDir, `refs/heads/${follows}`)) !== null) return { ...state, branch: follows };
+  if (wanted === null || (await readRef(gitDir, 'HEAD')) === null) return { ...state, branch: null };
   throw new WorkspaceError('The base repository has no branch of the name in BASE_BRANCH');
 }

@@ -1,28 +1,17 @@
-import { randomBytes } from 'node:crypto';
-import {
-  copyFile,
-  lstat,
-  mkdir,
-  open,
-  readdir,
-  readFile,
-  readlink,
-  rm,
-  stat,
-  symlink,
-  utimes,
-  writeFile,
-} from 'node:fs/promises';
+import { mkdir, readdir, readFile, readlink, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { ChangedFile, ChangeSet, ChangeSummary } from '../jobs/change-set.ts';
 import type { JobId } from '../jobs/job.ts';
 import type { Log } from '../jobs/ports.ts';
-import { type AgentCommits, readAgentCommits } from './agent-commits.ts';
+import { type AgentCommits, readCommits } from './agent-commits.ts';
 import { readChangedFiles } from './changed-files.ts';
 import { cutAfterLastFile } from './cut-patch.ts';
-import { noteProtectedFiles, type ProtectedFiles } from './protected-files.ts';
-import { makeScratchRepo, type ScratchRepo } from './scratch-repo.ts';
-import { encryptedPaths, type Staged, stageChanges } from './stage-changes.ts';
+import { detailsFile, patchFile } from './kept-changes.ts';
+import { identityOf, noteWorkspace, openScratchRepo } from './note-workspace.ts';
+import type { ProtectedFiles } from './protected-files.ts';
+import type { Pusher } from './push-result.ts';
+import { emptyTree, type ScratchRepo } from './scratch-repo.ts';
+import { type Staged, stageChanges } from './stage-changes.ts';
 
 /** What is kept of a fresh workspace, before an agent runs in it, so that its changes can be told later. */
 export interface Snapshot {
@@ -33,9 +22,15 @@ export interface Snapshot {
   readonly objects: string;
   /** Of the work tree's directory: what stands in its place later may be another. */
   readonly identity: string;
+  /** False if no attributes of the work tree speak of a filter whose files are left out. */
+  readonly filters: boolean;
+  /** Where the base has other repositories, which the clone leaves empty. Paths are bytes, one character each. */
+  readonly submodules: readonly string[];
+  /** When the index was written, in whole seconds since the epoch: nothing in the work tree was written later. */
+  readonly indexSecond: number;
 }
 
-interface Start {
+export interface Start {
   readonly baseCommit: string | null;
   readonly objects: string;
   /** True if files of it were decrypted. */
@@ -47,9 +42,14 @@ export interface ChangeTaker {
   note(workTree: string, start: Start): Promise<Snapshot>;
   /**
    * Writes patch and details of what changed since, and answers the summary. Call when no process of the job is left. Takes
-   * 30 s at most and never rejects: what could not be told is said in `problem`.
+   * 30 s at most, and the push its own time; never rejects: what could not be told is said in `problem`.
    */
-  take(id: JobId, workTree: string, snapshot: Snapshot): Promise<ChangeSummary>;
+  take(id: JobId, workTree: string, snapshot: Snapshot, pushBranch?: string): Promise<ChangeSummary>;
+  /**
+   * Call when nobody has worked in the workspace up to now, and somebody will: if that is later than the second in which it
+   * was made, no file has to be compared by content to know that it is unchanged.
+   */
+  trust(snapshot: Snapshot): Promise<void>;
   /** Writes down whose snapshot it is: a later process may have to tell what the job changed. */
   assign(id: JobId, snapshot: Snapshot): Promise<void>;
   /** The snapshot that an earlier process assigned to the job, or null. */
@@ -65,6 +65,7 @@ export interface ChangeTakerOptions {
   readonly scratchDir: string;
   /** Where the result of a job is kept: `changes.patch` and `changes.json`. */
   readonly resultDir: (id: JobId) => string;
+  readonly push: Pusher;
   /** PATH for git. */
   readonly path: string;
   readonly log: Log;
@@ -75,20 +76,20 @@ const takeTimeoutMs = 30_000;
 /** Larger than any patch that somebody reviews, small against a disk. */
 const maxPatchBytes = 64 * 1024 * 1024;
 const limits = { maxFiles: 10_000, maxFileBytes: 16 * 1024 * 1024, maxTotalBytes: maxPatchBytes };
-const emptyTree = '4b825dc642cb6eb9a060e54bf8d69288fbee4904';
-const patchFile = 'changes.patch';
-const detailsFile = 'changes.json';
+const notWhole = 'The branch was not pushed: the change set is not whole';
 const ownerFile = 'job.json';
+/** More than any kernel takes between two looks at the clock for the times of files. */
+const clockTickMs = 50;
 
 const nothing = { filesChanged: 0, insertions: 0, deletions: 0, patchBytes: 0, files: [] as readonly ChangedFile[] };
 
 export function createChangeTaker(options: ChangeTakerOptions): ChangeTaker {
   const { scratchDir, log } = options;
   return {
-    note: (workTree, start) => note(options, workTree, start),
-    async take(id, workTree, snapshot) {
+    note: (workTree, start) => noteWorkspace(options, workTree, start),
+    async take(id, workTree, snapshot, pushBranch) {
       const directory = options.resultDir(id);
-      const changes = await takeAll(options, directory, workTree, snapshot);
+      const changes = await takeAll(options, { id, directory, workTree, snapshot, pushBranch });
       if (changes.problem !== null) log.warn({ job_id: id, problem: changes.problem }, 'change set is not whole');
       const { files, commits, ...summary } = changes;
       try {
@@ -100,6 +101,12 @@ export function createChangeTaker(options: ChangeTakerOptions): ChangeTaker {
         return { ...summary, patchBytes: 0, truncated: true, problem: 'The change set could not be kept' };
       }
     },
+    async trust({ directory, indexSecond, baseCommit }) {
+      // Whatever is changed from now on gets a later second as its change time, which nobody can set. Of two clocks, the one
+      // that files get their times from may lag behind by a tick.
+      if (baseCommit === null || Date.now() < (indexSecond + 1) * 1000 + clockTickMs) return;
+      await utimes(join(directory, 'index'), indexSecond + 1, indexSecond + 1);
+    },
     async assign(id, { protectedFiles, ...snapshot }) {
       const text = JSON.stringify({ ...snapshot, protectedFiles: [...protectedFiles] });
       await writeFile(join(snapshot.directory, ownerFile), text, { mode: 0o600 });
@@ -110,7 +117,12 @@ export function createChangeTaker(options: ChangeTakerOptions): ChangeTaker {
         const text = await readFile(join(scratchDir, id, ownerFile), 'utf8');
         // Ours, and whole: it was written before the agent started.
         const kept = JSON.parse(text) as Omit<Snapshot, 'protectedFiles'> & { protectedFiles: [string, string][] };
-        return { ...kept, protectedFiles: new Map(kept.protectedFiles) };
+        return {
+          ...kept,
+          filters: kept.filters ?? true,
+          submodules: kept.submodules ?? [],
+          protectedFiles: new Map(kept.protectedFiles),
+        };
       } catch (error) {
         log.debug({ job_id: id, err: error }, 'no snapshot was kept of this job');
         return null;
@@ -134,53 +146,22 @@ export function createChangeTaker(options: ChangeTakerOptions): ChangeTaker {
   };
 }
 
-async function note(
-  options: ChangeTakerOptions,
-  workTree: string,
-  { baseCommit, objects, unlocked }: Start,
-): Promise<Snapshot> {
-  const directory = join(options.scratchDir, randomBytes(12).toString('hex'));
-  const snapshot = { baseCommit, objects, directory, protectedFiles: new Map<string, string>() };
-  await mkdir(directory, { recursive: true, mode: 0o700 });
-  const index = join(workTree, '.git', 'index');
-  if (baseCommit !== null) {
-    const { atimeMs, mtimeMs } = await stat(index);
-    await copyFile(index, join(directory, 'index'));
-    // Its time tells git which entries it cannot trust by their times alone; rounded down, those are rather more.
-    await utimes(join(directory, 'index'), atimeMs / 1000, Math.floor(mtimeMs / 1000));
-  }
-  const identity = await identityOf(workTree);
-  if (!unlocked) return { ...snapshot, identity };
-  const repo = await openRepo(options, workTree, { ...snapshot, identity }, 'note');
-  const input = await repo.run(['ls-files', '-z']);
-  const encrypted = encryptedPaths(await repo.run(['check-attr', '-z', '--stdin', '--cached', 'filter'], { input }));
-  return { ...snapshot, identity, protectedFiles: await noteProtectedFiles(workTree, encrypted) };
-}
-
-async function openRepo(
-  { path }: ChangeTakerOptions,
-  workTree: string,
-  { directory, baseCommit, objects }: Snapshot,
-  name: string,
-): Promise<ScratchRepo> {
-  const gitDir = join(directory, name);
-  const repo = await makeScratchRepo({ gitDir, workTree, objects, baseCommit, path });
-  if (baseCommit === null) return repo;
-  const { atime, mtime } = await stat(join(directory, 'index'));
-  await copyFile(join(directory, 'index'), join(gitDir, 'index'));
-  await utimes(join(gitDir, 'index'), atime, mtime);
-  return repo;
+interface Taking {
+  readonly id: JobId;
+  readonly directory: string;
+  readonly workTree: string;
+  readonly snapshot: Snapshot;
+  readonly pushBranch: string | undefined;
 }
 
 async function takeAll(
   options: ChangeTakerOptions,
-  directory: string,
-  workTree: string,
-  snapshot: Snapshot,
+  { id, directory, workTree, snapshot, pushBranch: branch }: Taking,
 ): Promise<ChangeSet> {
   const { baseCommit } = snapshot;
   const signal = AbortSignal.timeout(takeTimeoutMs);
-  const failed = { headCommit: null, commitsMade: 0, commits: [] };
+  const notPushed = branch !== undefined && { push: { branch, commit: null, problem: notWhole } };
+  const failed = { headCommit: null, commitsMade: 0, commits: [], ...notPushed };
   try {
     if ((await identityOf(workTree)) !== snapshot.identity) {
       return {
@@ -191,15 +172,21 @@ async function takeAll(
         problem: 'The directory of the workspace was replaced',
       };
     }
-    const repo = await openRepo(options, workTree, snapshot, 'take');
-    const reading = readCommits(options, repo, { path: workTree, baseCommit }, signal);
+    const repo = await openScratchRepo(options, workTree, snapshot, 'take');
+    const reading = readCommits(options.log, repo, { path: workTree, baseCommit }, signal);
     try {
-      const { protectedFiles } = snapshot;
-      const staged = await stageChanges(repo, { path: workTree, protectedFiles, limits }, signal);
+      const staged = await stageChanges(repo, { ...snapshot, path: workTree, limits }, signal);
       const tree = await writeTree(repo, baseCommit ?? emptyTree, directory, staged, signal);
       const commits = await reading;
       const problem = tree.problem ?? commits.problem;
-      return { baseCommit, ...commits, ...tree, truncated: tree.truncated || commits.truncated, problem };
+      const changes = { baseCommit, ...commits, ...tree, truncated: tree.truncated || commits.truncated, problem };
+      if (branch === undefined) return changes;
+      // Of a file that is left out the index has what the base had: a commit of that would take the agent's work back.
+      const lacks = staged.omitted.length + staged.unlisted > 0 || commits.problem !== null;
+      if (lacks) return { ...changes, ...notPushed };
+      const { headCommit } = commits;
+      const push = await options.push({ id, branch, repo, workTree, baseCommit, headCommit });
+      return { ...changes, push };
     } finally {
       await reading;
     }
@@ -207,23 +194,6 @@ async function takeAll(
     options.log.warn({ err: error }, 'change set could not be taken');
     const problem = signal.aborted ? 'The change set took too long' : 'The change set could not be taken';
     return { baseCommit, ...failed, ...nothing, truncated: true, problem };
-  }
-}
-
-/** Never rejects: without its commits a change set is still worth having. */
-async function readCommits(
-  { log }: ChangeTakerOptions,
-  repo: ScratchRepo,
-  job: { readonly path: string; readonly baseCommit: string | null },
-  signal: AbortSignal,
-): Promise<AgentCommits & Pick<ChangeSummary, 'truncated' | 'problem'>> {
-  try {
-    const read = await readAgentCommits(repo, job, signal);
-    return { ...read, truncated: read.commitsMade > read.commits.length, problem: null };
-  } catch (error) {
-    log.warn({ err: error }, 'commits of the agent could not be read');
-    const problem = 'The commits of the agent could not be read';
-    return { headCommit: null, commitsMade: 0, commits: [], truncated: true, problem };
   }
 }
 
@@ -243,11 +213,16 @@ async function writeTree(
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const patch = join(directory, patchFile);
   const plain = ['--cached', '-M', '--no-ext-diff', '--no-textconv', '--no-color', '--ignore-submodules=all'];
-  const patchArgs = ['diff-index', '--patch', '--binary', ...plain, base, '--'];
-  const [files, { cut }] = await Promise.all([
-    readChangedFiles(repo, ['diff-index', '--raw', '--numstat', '-z', '--no-abbrev', ...plain, base, '--'], signal),
-    repo.runToFile(patchArgs, patch, { maxBytes: maxPatchBytes, signal }),
-  ]);
+  // The list, two NULs, the patch: one process finds the differences once.
+  const forms = ['--raw', '--numstat', '-z', '--no-abbrev', '--patch', '--binary'];
+  let files = readChangedFiles(Buffer.alloc(0));
+  const { cut } = await repo.runToFile(['diff-index', ...forms, ...plain, base, '--'], patch, {
+    maxBytes: maxPatchBytes,
+    signal,
+    onHead(head) {
+      files = readChangedFiles(head);
+    },
+  });
   if (cut) await cutAfterLastFile(patch);
   const { size } = await stat(patch);
   return {
@@ -259,29 +234,4 @@ async function writeTree(
     truncated: cut || files.truncated || omission.truncated,
     problem: cut ? `The patch is longer than ${maxPatchBytes} bytes: its last files are missing` : problem,
   };
-}
-
-async function identityOf(path: string): Promise<string> {
-  const stats = await lstat(path, { bigint: true });
-  return stats.isDirectory() ? `${stats.dev} ${stats.ino}` : 'no directory';
-}
-
-/** What `take` kept of a job; null if there is nothing. */
-export async function readDetails(directory: string): Promise<ChangeSet | null> {
-  try {
-    return JSON.parse(await readFile(join(directory, detailsFile), 'utf8')) as ChangeSet;
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
-    throw error;
-  }
-}
-
-/** The patch that `take` kept; null if there is none. */
-export async function openPatch(directory: string) {
-  try {
-    return (await open(join(directory, patchFile))).createReadStream();
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
-    throw error;
-  }
 }

@@ -1,5 +1,4 @@
 import type { ChangedFile } from '../jobs/change-set.ts';
-import type { ScratchRepo } from './scratch-repo.ts';
 import { asText, split } from './stage-changes.ts';
 
 interface ChangedFiles {
@@ -23,12 +22,8 @@ const changeOf: Readonly<Record<string, ChangedFile['change']>> = {
 };
 
 /** Reads what `git diff-index --raw --numstat -z` says: one record per file in each of two lists, in the same order. */
-export async function readChangedFiles(
-  repo: ScratchRepo,
-  args: readonly string[],
-  signal: AbortSignal,
-): Promise<ChangedFiles> {
-  const fields = split(await repo.run(args, { signal }));
+export function readChangedFiles(output: Buffer): ChangedFiles {
+  const fields = split(output);
   const files: Pick<ChangedFile, 'path' | 'oldPath' | 'change' | 'oldMode' | 'newMode'>[] = [];
   let at = 0;
   for (let raw = fields[at]; raw?.startsWith(':'); raw = fields[at]) {

@@ -92,6 +92,28 @@ async function makeBase(source: BaseSource, signal: AbortSignal): Promise<void> 
   }
 }
 
+/**
+ * Makes the repository anew from where it comes from, in the place of a damaged one, at the same path. Rejects with anything;
+ * then the damaged one is still there.
+ */
+export async function remakeBase(source: BaseSource, url: string, signal: AbortSignal): Promise<void> {
+  const partial = join(source.basePath, `${partialPrefix}${randomBytes(6).toString('hex')}`);
+  const gitDir = join(source.basePath, '.git');
+  await mkdir(partial);
+  try {
+    await fillRepository({ ...source, baseUrl: url }, partial, signal);
+    const damaged = join(partial, 'damaged');
+    // Between the two renames there is none: whoever needs it then opens it again.
+    await rename(gitDir, damaged);
+    await rename(join(partial, '.git'), gitDir).catch(async (error: unknown) => {
+      await rename(damaged, gitDir);
+      throw error;
+    });
+  } finally {
+    await removePartials(source.basePath);
+  }
+}
+
 /** Also those of a process that died. What cannot be removed is only space lost. */
 async function removePartials(basePath: string): Promise<void> {
   const partials = (await readdir(basePath)).filter((name) => name.startsWith(partialPrefix));

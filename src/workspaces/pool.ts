@@ -170,6 +170,7 @@ async function bring(
 async function hand({ removal, taker, log }: PoolOptions, member: Member, path: string): Promise<Snapshot | null> {
   try {
     await rename(member.path, path);
+    await taker.trust(member.snapshot);
     return member.snapshot;
   } catch (error) {
     log.warn({ err: error }, 'a ready clone could not be handed out, it is given up');

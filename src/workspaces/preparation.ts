@@ -44,7 +44,13 @@ export function createPreparation(deps: PreparationDeps): Preparation {
       return await finish(deps, place, signal);
     },
     async bring(place, signal) {
-      await updateClone(deps.git, place.state, place.path, signal);
+      try {
+        await updateClone(deps.git, place.state, place.path, signal);
+      } catch (error) {
+        // The clone is given up; the next one is made from a base that is whole.
+        if (error instanceof GitError && !signal.aborted) void deps.base.repair(signal).catch(() => false);
+        throw error;
+      }
       return await finish(deps, place, signal);
     },
   };
@@ -66,8 +72,9 @@ async function cloneSteadily(deps: PreparationDeps, { name, path, state }: Place
       return await cloneBase(git, state, path, signal);
     } catch (error) {
       const calm = base.epoch() === epoch && epoch % 2 === 0;
-      if (calm || attempt === cloneAttempts || !(error instanceof GitError) || signal.aborted) throw error;
-      log.warn({ workspace: name, attempt, err: error }, 'clone met a fetch, trying again');
+      if (attempt === cloneAttempts || !(error instanceof GitError) || signal.aborted) throw error;
+      if (calm && !(await base.repair(signal))) throw error;
+      log.warn({ workspace: name, attempt, err: error }, 'clone met a change of the base, trying again');
       await removal.discard(name);
       await makeDirectory(path);
     }

@@ -1,4 +1,4 @@
-import { lstat } from 'node:fs/promises';
+import { lstat, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 /**
@@ -6,6 +6,8 @@ import { join } from 'node:path';
  * itself would have to encrypt it again to compare it with the commit.
  */
 export type ProtectedFiles = ReadonlyMap<string, string>;
+
+export const attributesFile = '.gitattributes';
 
 /** `paths` are bytes, one character each. */
 export async function noteProtectedFiles(workTree: string, paths: readonly string[]): Promise<ProtectedFiles> {
@@ -32,4 +34,15 @@ async function stateOf(workTree: string, path: string): Promise<string> {
   } catch {
     return 'gone'; // Deleted, or out of reach.
   }
+}
+
+/** Whether any attributes among the files name git-crypt or LFS: filters, macros and named keys all hold the word. */
+export async function speaksOfFilters(workTree: string, paths: readonly string[]): Promise<boolean> {
+  for (const path of paths) {
+    if (path !== attributesFile && !path.endsWith(`/${attributesFile}`)) continue;
+    const text = await readFile(Buffer.from(join(workTree, path), 'latin1')).catch(() => null);
+    // A link that leads nowhere: git does not follow it either, but then nothing is known.
+    if (text === null || text.includes('git-crypt') || text.includes('lfs')) return true;
+  }
+  return false;
 }

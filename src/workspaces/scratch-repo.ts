@@ -11,7 +11,10 @@ export interface ScratchRepo {
   readonly gitDir: string;
   /** Runs git; answers its standard output, bounded. Rejects if git fails, says too much, or the signal aborts. */
   run(args: readonly string[], more?: RunOptions): Promise<Buffer>;
-  /** Runs git with its standard output in a file, which is cut after `maxBytes`. Answers how much it would have kept writing. */
+  /**
+   * Runs git with its standard output in a file, which is cut after `maxBytes`. Answers whether it was. With `onHead`, what
+   * comes before the first two NULs in a row goes there instead, and those NULs nowhere.
+   */
   runToFile(args: readonly string[], file: string, limits: FileLimits): Promise<{ readonly cut: boolean }>;
 }
 
@@ -25,6 +28,7 @@ interface RunOptions {
 interface FileLimits {
   readonly maxBytes: number;
   readonly signal: AbortSignal;
+  readonly onHead?: (head: Buffer) => void;
 }
 
 export interface ScratchRepoOptions {
@@ -37,9 +41,13 @@ export interface ScratchRepoOptions {
   readonly path: string;
 }
 
+/** What git calls a tree without entries, in a repository of its default format. */
+export const emptyTree = '4b825dc642cb6eb9a060e54bf8d69288fbee4904';
+
 /** The lists of paths of a repository with a million files. */
 const maxOutputBytes = 128 * 1024 * 1024;
 const sha256Length = 64;
+const headEnd = Buffer.from('\0\0');
 
 const config = [
   '[core]',
@@ -67,7 +75,7 @@ export async function makeScratchRepo(options: ScratchRepoOptions): Promise<Scra
   const format = isSha256 ? ['[extensions]\nobjectFormat = sha256'] : [];
   const version = `repositoryFormatVersion = ${isSha256 ? 1 : 0}`;
   await Promise.all([
-    writeFile(join(gitDir, 'HEAD'), 'ref: refs/heads/none\n'),
+    writeFile(join(gitDir, 'HEAD'), `${baseCommit ?? 'ref: refs/heads/none'}\n`),
     writeFile(join(gitDir, 'config'), [config[0], version, ...config.slice(1), ...format, ''].join('\n')),
     writeFile(join(gitDir, 'objects', 'info', 'alternates'), `${objects}\n`),
   ]);
@@ -105,18 +113,22 @@ function createScratchRepo({ gitDir, workTree, path }: ScratchRepoOptions): Scra
       });
       return Buffer.from(stdout);
     },
-    async runToFile(args, file, { maxBytes, signal }) {
+    async runToFile(args, file, { maxBytes, signal, onHead }) {
       await using out = await open(file, 'w', 0o600);
       // Read from this very turn on: nobody else holds what it says before we ask.
       const child = execa('git', args, { ...common, env, stdin: 'ignore', buffer: false, cancelSignal: signal });
       let bytes = 0;
       try {
-        for await (const chunk of child.iterable({ from: 'stdout', binary: true, preserveNewlines: true })) {
+        const output = child.iterable({ from: 'stdout', binary: true, preserveNewlines: true });
+        for await (const chunk of onHead === undefined ? output : afterHead(output, onHead)) {
           await out.writeFile(chunk.subarray(0, maxBytes - bytes));
           bytes += chunk.length;
           if (bytes > maxBytes) break;
         }
         if (bytes <= maxBytes) await child;
+      } catch (error) {
+        // Of a git that we stopped listening to, a broken pipe is the expected end.
+        if (bytes <= maxBytes) throw error;
       } finally {
         child.kill();
         await child.catch(() => undefined); // Ended by us, or its failure is on its way already.
@@ -124,4 +136,30 @@ function createScratchRepo({ gitDir, workTree, path }: ScratchRepoOptions): Scra
       return { cut: bytes > maxBytes };
     },
   };
+}
+
+async function* afterHead(
+  output: AsyncIterable<Uint8Array>,
+  onHead: (head: Buffer) => void,
+): AsyncGenerator<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  let isHead = true;
+  for await (const chunk of output) {
+    if (!isHead) yield chunk;
+    else {
+      length += chunk.length;
+      if (length > maxOutputBytes) throw new Error('the list of changed files is too long');
+      const endsBefore = chunks.at(-1)?.at(-1) === 0 && chunk[0] === 0;
+      chunks.push(chunk);
+      // Both may also lie astride of two chunks.
+      if (!endsBefore && Buffer.from(chunk).indexOf(headEnd) === -1) continue;
+      const all = Buffer.concat(chunks);
+      const at = all.indexOf(headEnd);
+      isHead = false;
+      onHead(all.subarray(0, at + 1));
+      yield all.subarray(at + headEnd.length);
+    }
+  }
+  if (isHead) onHead(Buffer.concat(chunks));
 }

@@ -7,11 +7,13 @@ import type { JobId } from '../jobs/job.ts';
 import { isJobId } from '../jobs/job-id.ts';
 import type { Clock, Log, Workspace, WorkspaceManager } from '../jobs/ports.ts';
 import { type BaseRepo, createBaseRepo } from './base-repo.ts';
-import { type ChangeTaker, createChangeTaker, openPatch, readDetails, type Snapshot } from './change-taker.ts';
+import { type ChangeTaker, createChangeTaker, type Snapshot } from './change-taker.ts';
 import { createGit, type Git } from './git.ts';
+import { openPatch, readDetails } from './kept-changes.ts';
 import { createMutex } from './mutex.ts';
 import { createPool, headOf, type Pool } from './pool.ts';
 import { createPreparation, makeDirectory, type Place } from './preparation.ts';
+import { createPusher } from './push-result.ts';
 import { createRemoval, type Removal } from './removal.ts';
 
 export interface WorkspaceOptions {
@@ -68,7 +70,8 @@ export function createWorkspaceManager(options: WorkspaceOptions): GitWorkspaces
   const base = createBaseRepo({ ...options, ...paths, git });
   const removal = createRemoval({ jobsDir: paths.jobsDir, log: options.log });
   const { resultDir } = options;
-  const taker = createChangeTaker({ ...options, path: options.gitEnv['PATH'] ?? '/usr/bin:/bin' });
+  const push = createPusher({ git, base, log: options.log });
+  const taker = createChangeTaker({ ...options, push, path: options.gitEnv['PATH'] ?? '/usr/bin:/bin' });
   const { create, pool } = createCloning({ ...options, ...paths, git, gitLater, base, removal, taker });
   const adopted = new Set<JobId>();
   return {
@@ -174,7 +177,7 @@ function workspace(id: JobId, path: string, snapshot: Snapshot, means: Workspace
   return {
     path,
     baseCommit: snapshot.baseCommit,
-    changes: () => taker.take(id, path, snapshot),
+    changes: (pushBranch) => taker.take(id, path, snapshot, pushBranch),
     [Symbol.asyncDispose]: () => {
       // The next job waits for the place, not for the notes on this one.
       disposed ??= removal.discard(id).finally(() => forget(id, snapshot));
@@ -191,9 +194,9 @@ function adoptedWorkspace(id: JobId, path: string, { removal, taker }: Means): W
   return {
     path,
     baseCommit: null,
-    async changes() {
+    async changes(pushBranch) {
       const snapshot = await taker.recall(id);
-      return snapshot === null ? null : await taker.take(id, path, snapshot);
+      return snapshot === null ? null : await taker.take(id, path, snapshot, pushBranch);
     },
     [Symbol.asyncDispose]: () => {
       disposed ??= removal.discard(id);

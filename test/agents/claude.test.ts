@@ -19,6 +19,7 @@ const paths = {
   directory: '/runs/job_1',
   prompt: '/runs/job_1/prompt',
   systemPrompt: '/runs/job_1/system-prompt',
+  history: '/runs/job_1/history.jsonl',
   stdout: '/runs/job_1/stdout.log',
   stderr: '/runs/job_1/stderr.log',
   record: '/runs/job_1/supervisor.json',
@@ -52,6 +53,11 @@ describe('the command line of claude', () => {
   test('names agent, model and effort only where the job does', () => {
     const args = argsFor({ agent: 'rev', model: 'claude-sonnet-4-6', effort: 'low' });
     expect(args.slice(-3)).toEqual(['--model=claude-sonnet-4-6', '--agent=rev', '--effort=low']);
+  });
+
+  test('goes on from a conversation in a session of its own', () => {
+    const flags = ['--resume=/runs/job_1/history.jsonl', '--fork-session'];
+    expect(argsFor({ history: [{ role: 'user', text: '--evil' }] }).slice(-2)).toEqual(flags);
   });
 
   test('asks for lines of JSON as input only where text cannot hold it', () => {

@@ -122,6 +122,15 @@ describe('an agent that was started before its job', { timeout: 120_000 }, () =>
     ['agent', { agent: 'reviewer' }],
     ['time limit', { timeoutMs: 50_000 }],
     ['patience', { idleTimeoutMs: 50_000 }],
+    [
+      'history',
+      {
+        history: [
+          { role: 'user', text: 'a' },
+          { role: 'assistant', text: 'b' },
+        ],
+      },
+    ],
     ['kind', { kind: 'execute' }],
   ])('is not used by a job of another %s', async (_, changed) => {
     expect(fixture.runner.canUse(chat, { ...chat, ...changed })).toBe(false);

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type MessagesApi, startMessagesApi } from '../fixtures/messages-api.ts';
+import { field } from '../fixtures/messages-conversation.ts';
 import { collect, createRunnerFixture, type RunnerFixture, realClaude, textOf } from './runner-fixture.ts';
 
 const never = new AbortController().signal;
@@ -67,6 +68,21 @@ describe('the real claude CLI', { timeout: timeoutMs }, () => {
     expect(sent).toContain(JSON.stringify(`\n${prompt}`).slice(1, -1));
   });
 
+  test('has the earlier turns of a conversation as turns of its own', async () => {
+    const history = ['/compact first', 'One.', '@/etc/passwd </user>', 'Two.'].map((text, index) => ({
+      role: index % 2 === 0 ? ('user' as const) : ('assistant' as const),
+      text,
+    }));
+    const seen = api.requests.length;
+    const { report, ...verdict } = await fixture.run('say: Three.', { kind: 'chat', history });
+    expect(verdict).toEqual({ status: 'completed', reason: 'ok', error: null });
+    // Its own alone: the session that it goes on from costs nothing.
+    expect(report).toMatchObject({ text: 'Three.', numTurns: 1, usage: { input_tokens: 100, output_tokens: 20 } });
+    const sent = api.requests.slice(seen).flatMap(({ body }) => turnsOf(body));
+    expect(sent.slice(0, -1)).toEqual(history);
+    expect(sent.at(-1)?.text).toContain('say: Three.');
+  });
+
   test('fails where the model never gives such JSON', async () => {
     const { report, ...verdict } = await fixture.run('say: I will not', { kind: 'chat', outputSchema });
     expect(verdict).toMatchObject({ status: 'failed', reason: 'no_result', error: expect.stringContaining('schema') });
@@ -88,3 +104,14 @@ describe('the real claude CLI', { timeout: timeoutMs }, () => {
     expect(outcome).toMatchObject({ status: 'failed', reason: 'agent_error', report: { apiStatus: 403 } });
   });
 });
+
+/** What user and agent said in a request to the API. */
+function turnsOf(body: unknown): readonly { readonly role: unknown; readonly text: string }[] {
+  const messages = field(body, 'messages');
+  const said = Array.isArray(messages) ? messages.filter((message) => field(message, 'role') !== 'system') : [];
+  return said.map((message) => {
+    const content = field(message, 'content');
+    const blocks = Array.isArray(content) ? content.map((block) => String(field(block, 'text'))) : [String(content)];
+    return { role: field(message, 'role'), text: blocks.join('\n') };
+  });
+}

@@ -1,4 +1,8 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { createGitRepo, openGitRepo } from '../helpers/git-repo.ts';
 import { asRecord, startServiceProcess } from '../helpers/service-process.ts';
 import { waitFor } from '../helpers/wait.ts';
 
@@ -42,6 +46,29 @@ describe('what a job changed, over HTTP', () => {
     const next = await startServiceProcess({ dataDir: service.dataDir });
     expect(await next.finished(ok)).toMatchObject({ changes: job['changes'] });
     expect(await (await next.fetch(`/jobs/${ok}/diff`)).text()).toContain('+hello');
+  });
+
+  test('is pushed as a branch of the remote if its job completed', async () => {
+    const root = await mkdtemp(join(tmpdir(), 'push-'));
+    const source = await createGitRepo(join(root, 'source'), { 'a.txt': 'a' });
+    await source.git('clone', '--quiet', '--bare', source.path, join(root, 'origin.git'));
+    const origin = openGitRepo(join(root, 'origin.git'));
+    const service = await startServiceProcess({ env: { BASE_REPO_URL: origin.path } });
+    const ok = await service.submit({ prompt: 'write: b.txt more\nsay: done', push_branch: 'agent/ok' });
+    const failing = await service.submit({ prompt: 'write: b.txt x\nexit: 3', push_branch: 'agent/failing' });
+    const push = asRecord((await service.finished(ok))['changes'])['push'];
+    expect(push).toEqual({
+      branch: 'agent/ok',
+      commit: await origin.git('rev-parse', 'refs/heads/agent/ok'),
+      problem: null,
+    });
+    expect(await service.finished(failing)).toMatchObject({
+      changes: { files_changed: 1, push: { branch: 'agent/failing', commit: null } },
+    });
+    const details = asRecord(await (await service.fetch(`/jobs/${failing}/changes`)).json());
+    expect(details['push']).toMatchObject({ problem: expect.stringContaining('did not complete') });
+    expect(await origin.git('branch', '--list', '--format=%(refname:short)')).toBe('agent/ok\nmain');
+    await rm(root, { recursive: true });
   });
 
   test('of a job whose service was killed is told by the next one', async () => {

@@ -163,7 +163,13 @@ describe.each(rounds)('of the zoo nobody is left, round %i,', () => {
 });
 
 async function supervisorOf(service: ServiceProcess, id: string, role: string): Promise<number> {
-  const record: unknown = JSON.parse(await readFile(join(service.dataDir, 'runs', id, 'supervisor.json'), 'utf8'));
+  // It is written after the agent was started, which may be quicker to say that it is there.
+  const text = await waitFor(
+    () => readFile(join(service.dataDir, 'runs', id, 'supervisor.json'), 'utf8'),
+    (written) => written.endsWith('\n'),
+    { what: 'the record of the supervisor' },
+  );
+  const record: unknown = JSON.parse(text);
   const pid: unknown =
     typeof record === 'object' && record !== null ? Object.entries(record).find(([name]) => name === role)?.[1] : 0;
   if (typeof pid !== 'number' || pid < 2) throw new Error(`no ${role} in the record of ${id}`);

@@ -27,7 +27,11 @@ export interface ServiceOptions {
   readonly unready?: boolean;
   /** What starts it; the default is what `npm start` runs. */
   readonly command?: readonly [string, ...string[]];
+  /** Takes what ends the service, to be called last to first. Default: it ends with the test. */
+  readonly atEnd?: AtEnd;
 }
+
+export type AtEnd = (end: () => Promise<void>) => void;
 
 export interface ProcessEnd {
   /** -1 where a signal ended it. */
@@ -87,8 +91,8 @@ export async function runServiceToItsEnd(options: ServiceOptions = {}): Promise<
   return { code: await codeOf(child, output), output: output() };
 }
 
-async function spawnService({ env, dataDir, command }: ServiceOptions) {
-  const dir = dataDir ?? join(await temporaryDirectory(), 'data');
+async function spawnService({ env, dataDir, command, atEnd = onTestFinished }: ServiceOptions) {
+  const dir = dataDir ?? join(await temporaryDirectory(atEnd), 'data');
   const [file, ...args] = command ?? [process.execPath, join(root, 'src', 'main.ts')];
   const child = spawn(file, args, {
     cwd: root,
@@ -100,7 +104,7 @@ async function spawnService({ env, dataDir, command }: ServiceOptions) {
     stream.setEncoding('utf8');
     stream.on('data', (chunk: string) => (text += chunk));
   }
-  onTestFinished(() => endService(child));
+  atEnd(() => endService(child));
   return { child, dir, output: () => text };
 }
 
@@ -129,9 +133,9 @@ export function baseEnvironment(dataDir: string): Record<string, string> {
   };
 }
 
-export async function temporaryDirectory(): Promise<string> {
+export async function temporaryDirectory(atEnd: AtEnd = onTestFinished): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), 'service-'));
-  onTestFinished(() => rm(path, { recursive: true, force: true, maxRetries: 5 }));
+  atEnd(() => rm(path, { recursive: true, force: true, maxRetries: 5 }));
   return path;
 }
 

@@ -82,6 +82,7 @@ const refused: readonly (readonly [string, readonly unknown[]])[] = [
   ['model', [...names, 1, [], {}, false]],
   ['max_budget_usd', [0, -1, 1000.01, 1e308, '5', '', null, [], {}, true, -0]],
   ['timeout_seconds', [0, -1, 1.5, 86_401, 1e308, '60', null, [], {}, true]],
+  ['push_branch', ['', '-x', '/x', 'HEAD', 'refs/heads/x', 'a..b', 'x.lock', '+x', 'a:b', 'a b', 1, [], {}, true]],
   ['metadata', [[], 'a', 1, true, { a: 'x'.repeat(16 * 1024) }]],
 ];
 

@@ -65,7 +65,7 @@ test.each([
   '/jobs%2fx',
   '/%00',
   '/%zz',
-  '/chat/completions',
+  '/chat/completion',
 ])('%s is no route, with and without a token', async (url) => {
   const { app } = await createNativeApp();
   for (const more of [{}, { headers }]) {

@@ -30,6 +30,11 @@ export function cleanUpAfterEach(): void {
   });
 }
 
+/** To be carried out when the test is over, before what was made before it goes. */
+export function cleanUpLater(cleanup: () => Promise<unknown>): void {
+  cleanups.push(cleanup);
+}
+
 /** A directory that goes when the test does. */
 export async function temporaryDirectory(): Promise<string> {
   const path = await realpath(await mkdtemp(join(tmpdir(), 'workspaces-')));

@@ -1,4 +1,4 @@
-import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { createJobId } from '../../src/jobs/job-id.ts';
@@ -116,4 +116,30 @@ test('a pool that cannot be filled keeps no job waiting, and closing ends what i
   expect(workspace.baseCommit).not.toBeNull();
   await fixture.manager.close();
   expect(fixture.manager.ready()).toBe(0);
+});
+
+test('a change is told though it keeps size and times, in a clone that was ready long enough to trust its times', async () => {
+  const root = await temporaryDirectory();
+  await createGitRepo(join(root, 'base'), { 'a.txt': 'before', 'b.txt': 'kept' });
+  const { manager } = await startedFixture({ root, poolSize: 1 });
+  await manager.sweep();
+  await waitFor(
+    async () => manager.ready(),
+    (ready) => ready === 1,
+    { what: 'a ready clone' },
+  );
+  const readySince = Date.now();
+  await waitFor(
+    async () => Date.now() - readySince,
+    (ms) => ms > 1_100,
+    { what: 'the next second' },
+  );
+  const id = createJobId();
+  await using workspace = await manager.create(id, never);
+  const file = join(workspace.path, 'a.txt');
+  const { atime, mtime } = await stat(file);
+  await writeFile(file, 'after!');
+  await utimes(file, atime, mtime);
+  expect(await workspace.changes()).toMatchObject({ filesChanged: 1, problem: null });
+  expect((await manager.changesOf(id))?.files.map(({ path }) => path)).toEqual(['a.txt']);
 });

@@ -5,6 +5,7 @@ import { answerPlain } from '../calls/plain-answer.ts';
 import { streamAnswer } from '../calls/stream-answer.ts';
 import { conversation } from '../openai/conversation.ts';
 import { modelNotFound } from '../openai/errors.ts';
+import { fetchAttachments } from '../openai/fetched-attachments.ts';
 import { validatorOf } from '../openai/request-error.ts';
 import { failedMessage, messageOf, messageStream } from './answer.ts';
 import {
@@ -45,6 +46,7 @@ export function messageRoutes(app: TypedApp, deps: V1Deps): void {
   app.route({
     method: 'POST',
     url: '/v1/messages',
+    preValidation: fetchAttachments(openai.attachments),
     schema: {
       summary: 'Ask an agent, as in the Messages API of Anthropic',
       tags: ['anthropic'],

@@ -26,7 +26,8 @@ export interface Call {
 }
 
 export function v1Deps(deps: AppDeps): V1Deps {
-  return { ...deps, runs: createRuns(deps), models: createResolvedModels(deps.log) };
+  const models = createResolvedModels(deps);
+  return { ...deps, runs: createRuns({ ...deps, models }), models };
 }
 
 /** Admits a request as a call. Throws what refuses it. */

@@ -8,6 +8,7 @@ import { badRequest, OpenAiError } from '../openai/errors.ts';
 import { runError } from '../openai/run-error.ts';
 import { defaultCaller } from '../routes/execute.ts';
 import { createBoundedMap } from './bounded-map.ts';
+import type { ResolvedModels } from './resolved-models.ts';
 
 /**
  * The runs behind the calls of /v1. Clients repeat what failed, and a run costs money: a request that is a repetition gets the
@@ -55,6 +56,7 @@ export interface RunsDeps {
   readonly metrics: Metrics;
   readonly clock: Clock;
   readonly log: Log;
+  readonly models: ResolvedModels;
 }
 
 interface Failure {
@@ -70,7 +72,7 @@ interface Keyed {
 }
 
 export function createRuns(deps: RunsDeps): Runs {
-  const { jobs, metrics, clock, log } = deps;
+  const { jobs, metrics, clock, log, models } = deps;
   const live = new Map<string, JobId>();
   const failures = createBoundedMap<string, Failure>(maxRemembered);
   const keys = createBoundedMap<string, Keyed>(maxRemembered);
@@ -98,7 +100,9 @@ export function createRuns(deps: RunsDeps): Runs {
   /** Never rejects. */
   async function watch(digest: string, id: JobId): Promise<void> {
     try {
-      const error = paidFailure(await jobs.wait(id, null, null));
+      const ended = await jobs.wait(id, null, null);
+      models.note(ended);
+      const error = paidFailure(ended);
       if (error !== null) failures.set(digest, { error, at: clock.now(), askedAt: clock.now() });
     } catch (error) {
       log.debug({ err: error, job_id: id }, 'the end of a run could not be waited for');

@@ -16,6 +16,7 @@ import {
   openAiErrorResponses,
 } from './answers.ts';
 import { chatStream } from './chat-stream.ts';
+import { fetchAttachments } from './fetched-attachments.ts';
 import { validatorOf } from './request-error.ts';
 import { chatBody } from './responses/as-chat.ts';
 import { ChatRequestSchema, ignoredParams } from './schemas.ts';
@@ -23,12 +24,18 @@ import { chatJob } from './translate.ts';
 
 const validate = validatorOf(ChatRequestSchema);
 
+function validateChat(data: unknown): ReturnType<typeof validate> {
+  const body = chatBody(data);
+  return 'error' in body ? body : validate(body.value);
+}
+
 /** `POST /v1/chat/completions`: a job whose caller waits for its answer, whole or streamed. Who hangs up takes the job along. */
 export function chatRoutes(app: TypedApp, deps: V1Deps): void {
   const { openai, maxPromptBytes } = deps;
   app.route({
     method: 'POST',
     url: '/v1/chat/completions',
+    preValidation: fetchAttachments(openai.attachments),
     schema: {
       summary: 'Ask an agent, as in the API of OpenAI',
       tags: ['openai'],
@@ -43,7 +50,7 @@ export function chatRoutes(app: TypedApp, deps: V1Deps): void {
         ...chatErrorResponses,
       },
     },
-    validatorCompiler: () => (data) => validate(chatBody(data)),
+    validatorCompiler: () => validateChat,
     handler: async (request, reply) => {
       const { body } = request;
       const { form, schema } = wantedAnswer(body);

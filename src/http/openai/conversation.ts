@@ -1,7 +1,8 @@
-import type { Attachment } from '../../jobs/job.ts';
+import type { Attachment, PastTurn } from '../../jobs/job.ts';
 import { promptSchema } from '../routes/execute.ts';
 import { readDataUrl } from './attachments.ts';
 import { badRequest } from './errors.ts';
+import { historyOf } from './history.ts';
 import type { ChatMessage } from './schemas.ts';
 
 export interface Conversation {
@@ -9,6 +10,8 @@ export interface Conversation {
   /** The system and developer messages, in their order; null where there are none. */
   readonly systemPrompt: string | null;
   readonly attachments?: readonly Attachment[];
+  /** What was said before, where it can be turns of the agent's own; else it is told in the prompt. */
+  readonly history?: readonly PastTurn[];
 }
 
 /** How a refusal names the place of a message's content, and of all messages. */
@@ -24,8 +27,8 @@ type Turn = Exclude<ChatMessage, { role: 'system' | 'developer' }>;
 type ToolCall = NonNullable<Extract<ChatMessage, { role: 'assistant' }>['tool_calls']>[number];
 
 /**
- * What the agent is asked. One user message is the prompt as it is; of more turns it is a labelled transcript with the last
- * user message as the task, and nothing is left out. Throws `OpenAiError` (400) that names the message that cannot be asked.
+ * What the agent is asked. The last user message is the prompt as it is; what was said before is its history. A conversation that
+ * holds more than texts is a labelled transcript with that message as the task, and nothing is left out. Throws `OpenAiError` (400) that names the message that cannot be asked.
  */
 export function conversation(asked: readonly ChatMessage[], maxBytes: number, places = chatPlaces): Conversation {
   const { messages, attachments } = withoutAttachments(asked);
@@ -37,14 +40,18 @@ export function conversation(asked: readonly ChatMessage[], maxBytes: number, pl
   if (task === undefined)
     throw badRequest(`${places.all}: at least one must be of the user`, places.all, 'invalid_value');
   const systemPrompt = joined(system);
-  const prompt =
+  const whole =
     turns.length === 1 ? textOf(task.content) : transcript(turns.slice(0, last), task, turns.slice(last + 1));
-  for (const text of [prompt, systemPrompt ?? '']) checkText(text, places.all, maxBytes);
-  if (attachments.length === 0) return { prompt, systemPrompt };
+  for (const text of [whole, systemPrompt ?? '']) checkText(text, places.all, maxBytes);
+  // Marks of attachments are numbered through: then all of it is told in one piece.
+  const history = attachments.length > 0 || nameOf(task) !== '' || last < turns.length - 1 ? null : pastTurns(turns);
+  const prompt = history === null ? whole : textOf(task.content);
+  const asking = { prompt, systemPrompt, ...(history !== null && { history }) };
+  if (attachments.length === 0) return asking;
   const size = attachments.reduce((sum, { data }) => sum + data.length, 0);
   if (size > maxBytes)
     throw badRequest(`${places.all}: attachments longer than ${maxBytes} bytes`, places.all, 'invalid_value');
-  return { prompt, systemPrompt, attachments };
+  return { ...asking, attachments };
 }
 
 /** The messages with a mark in the place of each attachment, and the attachments in the order of the marks. */
@@ -82,6 +89,23 @@ function transcript(before: readonly Turn[], task: Turn, after: readonly Turn[])
       : [labelled(task), 'What followed it, to be continued from there:']),
     ...after.map(labelled),
   ].join('\n\n');
+}
+
+/** The turns before the last one. */
+function pastTurns(turns: readonly Turn[]): readonly PastTurn[] | null {
+  return historyOf(
+    turns.slice(0, -1).map((turn) => ({ role: turn.role, text: textOf(turn.content), isMore: isMore(turn) })),
+  );
+}
+
+function isMore(turn: Turn): boolean {
+  const isSaid = turn.role === 'user' || turn.role === 'assistant';
+  // Of a turn that is text alone the label holds nothing else.
+  return !isSaid || labelled(turn) !== `<${turn.role}>\n${textOf(turn.content)}\n</${turn.role}>` || hasRefusal(turn);
+}
+
+function hasRefusal({ content }: Turn): boolean {
+  return Array.isArray(content) && content.some(({ type }) => type === 'refusal');
 }
 
 /** One turn with its role around it, and with what else it holds: names, refusals, calls of tools. */

@@ -98,9 +98,9 @@ function hasAnswer(job: FinishedJob): boolean {
 }
 
 function failureFor({ outcome, startedAt }: FinishedJob): Failure {
-  const { apiStatus } = outcome.report;
+  const { apiStatus, costUsd } = outcome.report;
   if (outcome.reason === 'shutdown' && startedAt === null) return notStarted;
-  if (apiStatus === tooManyRequests) return upstreamLimit;
+  if (apiStatus === tooManyRequests) return (costUsd ?? 0) > 0 ? { ...upstreamLimit, retry: false } : upstreamLimit;
   const failure = failureOf[outcome.reason];
   if (apiStatus === null || failure.code !== 'agent_failed') return failure;
   return agentFailed(`The agent failed: the model's API answered with status ${apiStatus} (${outcome.reason})`);

@@ -156,6 +156,7 @@ function executeSpec(body: z.output<ReturnType<typeof executeSchema>>, json: str
     metadata: body.metadata && exactMetadata(body.metadata, json),
     ...(webhooks.length > 0 && { webhooks }),
     ref: body.ref,
+    ...(body.push_branch !== null && { pushBranch: body.push_branch }),
     ...(body.follow_up && { followUp: true }),
   };
 }
@@ -208,6 +209,15 @@ function executeSchema(maxPromptBytes: number, webhookHosts: readonly string[] |
       .nullable()
       .default(null)
       .describe('The branch, tag or commit to start from; none: the branch that the base follows'),
+    push_branch: z
+      .string()
+      .regex(refPattern, 'expected the name of a branch')
+      .refine((text) => text !== 'HEAD' && !text.startsWith('refs/'), 'expected the name of a branch')
+      .nullable()
+      .default(null)
+      .describe(
+        "Pushes what a completed run changed as this branch to the base's remote: never forced, never the base's own branch. `changes.push` tells what became of it",
+      ),
   });
 }
 

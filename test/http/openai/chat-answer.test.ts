@@ -180,6 +180,15 @@ const failures: readonly (readonly [
     undefined,
   ],
   [
+    'a limit of the API that was reached after money was spent',
+    failing('failed', 'agent_error', { apiStatus: 429, costUsd: 0.01 }),
+    429,
+    'rate_limit_error',
+    'upstream_rate_limited',
+    'false',
+    undefined,
+  ],
+  [
     'another refusal of the API',
     failing('failed', 'agent_error', { apiStatus: 401 }),
     500,

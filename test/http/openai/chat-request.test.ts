@@ -125,11 +125,31 @@ describe('a request that can be taken', () => {
     });
     expect(answer.json()).toMatchObject({ choices: [{ message: { tool_calls: [{ function: { name: 'f' } }] } }] });
     expect((await allJobs())[0]?.spec).toMatchObject({
-      prompt: expect.stringMatching(/<assistant>\nHello\n[^]+Go on$/),
+      prompt: 'Go on',
+      history: [
+        { role: 'user', text: 'Hi' },
+        { role: 'assistant', text: 'Hello' },
+      ],
       systemPrompt: 'Be brief',
       effort: 'high',
       outputSchema: { title: 'f', type: 'object' },
     });
+  });
+
+  test.each([
+    [{ input: 'Hi', previous_response_id: 'resp_1' }, 'unsupported_value', 'previous_response_id'],
+    [{ input: [{ role: 'user', content: 5 }] }, 'invalid_type', 'input[0].content'],
+    [{ input: 'Hi', messages: 'Hi' }, 'invalid_type', 'messages'],
+  ])('the body of a response that cannot be is refused in its own words: %j', async (body, code, param) => {
+    const { chat, allJobs } = await createChatApp();
+    const answer = await chat(body);
+    expect([answer.statusCode, answer.json()]).toMatchObject([400, { error: { code, param } }]);
+    expect(await allJobs()).toEqual([]);
+  });
+
+  test('the body of a response may hold null in the place of messages', async () => {
+    const { chat } = await createChatApp();
+    expect((await chat({ input: 'Hi', messages: null })).statusCode).toBe(200);
   });
 
   test('the job has the budget, the time and the agent of the settings', async () => {

@@ -1,3 +1,5 @@
+import { request as httpRequest } from 'node:http';
+import { setTimeout as delay } from 'node:timers/promises';
 import OpenAI from 'openai';
 import { describe, expect, test } from 'vitest';
 import { WorkspaceError } from '../../../src/jobs/errors.ts';
@@ -26,6 +28,20 @@ async function post(app: ChatApp, signal?: AbortSignal): Promise<Response> {
     body,
     ...(signal && { signal }),
   });
+}
+
+const runMs = 3_000;
+
+/** The status of the answer, for a client that hears something at least this often. */
+async function askWithin(url: string, silenceMs: number): Promise<unknown> {
+  const { promise, resolve } = Promise.withResolvers<unknown>();
+  const sent = httpRequest(url, { method: 'POST', headers, timeout: silenceMs }, (response) => {
+    response.resume().on('end', () => resolve(response.statusCode));
+  });
+  sent.on('timeout', () => sent.destroy());
+  sent.on('error', () => resolve('gave up'));
+  sent.end(JSON.stringify(question));
+  return await promise;
 }
 
 describe('a plain answer that takes long', () => {
@@ -68,6 +84,33 @@ describe('a plain answer that takes long', () => {
       ],
       usage: { total_tokens: 0 },
     });
+  });
+
+  test('that fails is a failed response to who asked for one', async () => {
+    const failed: JobOutcome = { status: 'failed', reason: 'agent_error', error: 'no', report: emptyReport };
+    const { gate, app } = await slowApp(failed);
+    const client = new OpenAI({ baseURL: `${await app.listen()}/v1`, apiKey: token });
+    const call = client.responses.create({ model: 'sonnet', input: 'Hi' });
+    const response = await call.asResponse();
+    expect(response.status).toBe(200);
+    gate.resolve();
+    const answer = await call;
+    expect(answer).toMatchObject({ status: 'failed', error: { code: 'server_error' }, output: [] });
+    expect(app.runner.runs).toHaveLength(1);
+  });
+
+  test.each([
+    ['gives up where nothing comes', undefined, 'gave up'],
+    ['has the answer where white space comes', { headersMs: 100, spaceMs: 100 }, 200],
+  ])('a client that waits only so long %s', async (_what, plainTiming, expected) => {
+    const app = await createChatApp({
+      script: async () => {
+        await delay(runMs);
+        return completed({ text: 'Hello' });
+      },
+      settings: plainTiming === undefined ? {} : { plainTiming },
+    });
+    expect(await askWithin(`${await app.listen()}/v1/chat/completions`, runMs / 2)).toBe(expected);
   });
 
   test('breaks the connection where nothing was spent, so that the client tries again', async () => {

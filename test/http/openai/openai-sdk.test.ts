@@ -159,6 +159,18 @@ describe('the OpenAI SDK', () => {
     await expect(stranger.models.list()).rejects.toBeInstanceOf(OpenAI.AuthenticationError);
   });
 
+  test.each([
+    ['', 'the base URL ends in /v1'],
+    ['/v1/v1', 'one /v1 too many'],
+  ])('is told what is wrong with the base URL %j', async (path, reason) => {
+    const app = await createChatApp();
+    const client = new OpenAI({ baseURL: `${await app.listen()}${path}`, apiKey: token });
+    const call = client.chat.completions.create({ model: 'sonnet', messages });
+    const error: unknown = await call.catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(OpenAI.NotFoundError);
+    expect(error).toMatchObject({ code: 'unknown_url', message: expect.stringContaining(reason) });
+  });
+
   test('is told of a full queue, and how to go on', async () => {
     const { client } = await connect({ maxUnfinished: 0 });
     const create = client.withOptions({ maxRetries: 0 }).chat.completions.create({ model: 'sonnet', messages });

@@ -133,15 +133,18 @@ describe('a call that is repeated while it runs', () => {
         body: JSON.stringify({ ...question, stream: true }),
         signal,
       });
+    let closed = 0;
+    app.app.server.on('request', (_request, response) => response.once('close', () => (closed += 1)));
     const [first, second] = [new AbortController(), new AbortController()];
     // Kept: an answer that nobody holds is closed when memory is tidied up.
     const answers = [await call('0', first.signal)];
     await started(app, 1);
     answers.push(await call('1', second.signal));
     first.abort();
-    const connections = async (): Promise<number> =>
-      await new Promise((resolve) => void app.app.server.getConnections((_error, count) => resolve(count)));
-    await waitFor(connections, (count) => count === 1);
+    await waitFor(
+      () => closed,
+      (count) => count === 1,
+    );
     expect(app.cancels).toEqual([]);
     second.abort();
     await waitFor(app.allJobs, ([job]) => job?.status === 'cancelled');

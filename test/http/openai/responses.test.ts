@@ -163,9 +163,13 @@ describe('a response', () => {
     expect(second.previous_response_id).toBe(first.id);
     const [third] = await allJobs();
     expect(third?.spec.systemPrompt).toBeNull();
-    expect(third?.spec.prompt).toBe(
-      'The conversation so far:\n\n<user>\nOne\n</user>\n\n<assistant>\nHello\n</assistant>\n\n<user>\nTwo\n</user>\n\n<assistant>\nHello\n</assistant>\n\nThe message of the user to answer now:\n\nThree',
-    );
+    expect(third?.spec.prompt).toBe('Three');
+    expect(third?.spec.history).toEqual([
+      { role: 'user', text: 'One' },
+      { role: 'assistant', text: 'Hello' },
+      { role: 'user', text: 'Two' },
+      { role: 'assistant', text: 'Hello' },
+    ]);
   });
 
   test.each([

@@ -8,6 +8,7 @@ import { streamAnswer } from '../../calls/stream-answer.ts';
 import { whenClosed } from '../../when-closed.ts';
 import { chatErrorResponses, modelErrorResponses, openAiErrorResponses } from '../answers.ts';
 import { badRequest, OpenAiError } from '../errors.ts';
+import { fetchAttachments } from '../fetched-attachments.ts';
 import { validatorOf } from '../request-error.ts';
 import type { ChatMessage } from '../schemas.ts';
 import { conversationAfter, doorOf, jobIdOf } from './door.ts';
@@ -41,6 +42,7 @@ function createRoute(app: TypedApp, deps: V1Deps): void {
   app.route({
     method: 'POST',
     url: '/v1/responses',
+    preValidation: fetchAttachments(openai.attachments),
     schema: {
       summary: 'Ask an agent, as in the Responses API of OpenAI',
       tags: ['openai'],
@@ -84,16 +86,25 @@ function readRoute(app: TypedApp, deps: V1Deps): void {
       summary: 'Read a response, or follow it from its beginning',
       tags: ['openai'],
       params,
-      querystring: z.looseObject({ stream: z.enum(['true', 'false']).optional() }),
+      querystring: z.looseObject({
+        stream: z.enum(['true', 'false']).optional(),
+        starting_after: z.coerce
+          .number()
+          .int()
+          .gte(0)
+          .optional()
+          .describe('With `stream=true`: only the events after the one with this `sequence_number`'),
+      }),
       response: answered,
     },
     handler: async ({ params: { id }, query, log }, reply) => {
       const job = await keptJob(deps, id);
-      if (query['starting_after'] !== undefined)
-        throw badRequest('starting_after: not supported', 'starting_after', 'unsupported_value');
-      if (query.stream !== 'true') return responseView(job);
+      const { stream, starting_after: after } = query;
+      if (after !== undefined && stream !== 'true')
+        throw badRequest('starting_after: only with stream=true', 'starting_after', 'invalid_value');
+      if (stream !== 'true') return responseView(job);
       const call = { job, jobs, runs, models, log, reply, signal: whenClosed(reply.raw) };
-      await streamAnswer(call, openai.streamTiming, responseStream(job));
+      await streamAnswer(call, openai.streamTiming, responseStream(job, after));
       return reply;
     },
   });

@@ -1,0 +1,66 @@
+import { randomBytes } from 'node:crypto';
+import { copyFile, link, lstat, mkdir, readFile, stat, utimes } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { ChangeTakerOptions, Snapshot, Start } from './change-taker.ts';
+import { attributesFile, noteProtectedFiles, speaksOfFilters } from './protected-files.ts';
+import { makeScratchRepo, type ScratchRepo } from './scratch-repo.ts';
+import { pathsByFilter, split } from './stage-changes.ts';
+
+type Options = Pick<ChangeTakerOptions, 'scratchDir' | 'path'>;
+
+/** How the index of git writes the mode of a submodule: where these bytes are not, there is none. */
+const submoduleMode = Buffer.from([0, 0, 0xe0, 0]);
+
+/** Notes the state of a workspace in which nobody has worked yet. */
+export async function noteWorkspace(options: Options, workTree: string, start: Start): Promise<Snapshot> {
+  const { baseCommit, objects, unlocked } = start;
+  const directory = join(options.scratchDir, randomBytes(12).toString('hex'));
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  const indexSecond = baseCommit === null ? 0 : await keepIndex(workTree, directory);
+  const snapshot: Snapshot = {
+    ...{ baseCommit, objects, directory, indexSecond, identity: await identityOf(workTree) },
+    ...{ protectedFiles: new Map(), filters: unlocked, submodules: [] },
+  };
+  if (baseCommit === null) return snapshot;
+  const index = await readFile(join(directory, 'index'));
+  if (!unlocked && !index.includes(attributesFile) && !index.includes(submoduleMode)) return snapshot;
+  const repo = await openScratchRepo(options, workTree, snapshot, 'note');
+  const entries = split(await repo.run(['ls-files', '--stage', '-z']));
+  const paths = entries.map((entry) => entry.slice(entry.indexOf('\t') + 1));
+  const submodules = paths.filter((_, at) => entries[at]?.startsWith('160000 '));
+  if (!unlocked) return { ...snapshot, submodules, filters: await speaksOfFilters(workTree, paths) };
+  const input = Buffer.from(paths.map((path) => `${path}\0`).join(''), 'latin1');
+  const encrypted = pathsByFilter(await repo.run(['check-attr', '-z', '--stdin', '--cached', 'filter'], { input }));
+  return { ...snapshot, submodules, protectedFiles: await noteProtectedFiles(workTree, encrypted('git-crypt')) };
+}
+
+/** Answers the second in which it was written. */
+async function keepIndex(workTree: string, directory: string): Promise<number> {
+  const index = join(workTree, '.git', 'index');
+  const second = Math.floor((await stat(index)).mtimeMs / 1000);
+  await copyFile(index, join(directory, 'index'));
+  // Its time tells git which entries it cannot trust by their times alone; rounded down, those are rather more.
+  await utimes(join(directory, 'index'), second, second);
+  return second;
+}
+
+/** A git directory of our own, its name begins with `name`, that knows of the workspace what was noted. */
+export async function openScratchRepo(
+  { path }: Pick<Options, 'path'>,
+  workTree: string,
+  { directory, baseCommit, objects }: Snapshot,
+  name: string,
+): Promise<ScratchRepo> {
+  // What a process that died has left of the same name is in nobody's way.
+  const gitDir = join(directory, `${name}-${randomBytes(4).toString('hex')}`);
+  const repo = await makeScratchRepo({ gitDir, workTree, objects, baseCommit, path });
+  if (baseCommit === null) return repo;
+  // Git writes a new file in the place of an index: what was noted stays as it is, and so does its time.
+  await link(join(directory, 'index'), join(gitDir, 'index'));
+  return repo;
+}
+
+export async function identityOf(path: string): Promise<string> {
+  const stats = await lstat(path, { bigint: true });
+  return stats.isDirectory() ? `${stats.dev} ${stats.ino}` : 'no directory';
+}
