@@ -96,6 +96,11 @@ export const ConfigSchema = z
       .describe(
         'Below this much free space no job is admitted: running ones and the store still need some; 0: no floor',
       ),
+    MAX_WORKSPACE_BYTES: integer(0, 999_999_999_999_999)
+      .prefault('68719476736')
+      .describe(
+        'What one job may take on disk, its clone and log included; over it, it is ended (`disk_limit`). The default is what one file may have: it stops a runaway. 0: no limit',
+      ),
     MAX_PROMPT_BYTES: integer(1, 10_485_760)
       .prefault('4194304')
       .describe('Longest prompt; the CLI itself takes up to 10 MiB'),

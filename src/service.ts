@@ -7,9 +7,13 @@ import {
   createRunner,
   createWarm,
   createWorkspaces,
+  monotonicClock,
   openAiSettings,
+  roomSettings,
+  setClocks,
   webhookSettings,
 } from './adapters.ts';
+import { createDiskMeter } from './agents/disk-meter.ts';
 import { providers } from './agents/registry.ts';
 import { createRunLog } from './agents/run-log.ts';
 import { createRunRecorder } from './agents/run-recorder.ts';
@@ -23,11 +27,12 @@ import { createWebhookClient, type WebhookSettings } from './http/webhook-client
 import { createJobService, type JobServiceControl } from './jobs/job-service.ts';
 import type { AgentRunner, Store } from './jobs/ports.ts';
 import type { Containment } from './process/containment.ts';
+import { createRemover } from './process/remover.ts';
 import { createMemoryQueue } from './queue/memory-queue.ts';
 import { createSqliteStore } from './store/sqlite-store.ts';
 import { createLogger, type Logger } from './telemetry/logger.ts';
 import { createMetrics, type Metrics } from './telemetry/metrics.ts';
-import { createFreeSpaceCheck } from './workspaces/free-space.ts';
+import { createFreeSpaceCheck, freeBytes } from './workspaces/free-space.ts';
 import type { Workspaces } from './workspaces/workspace-client.ts';
 
 /** The composition root: the one place that knows which adapter stands behind which port. */
@@ -88,12 +93,13 @@ export async function startService({ config, env, version }: ServiceOptions): Pr
     await store.ready();
     const tokens = await accessTokens(config, dataDir);
     const parts = await createParts({ config, env, version }, dataDir, store, log);
-    const { jobs, metrics, webhooks, containment } = parts;
+    const { jobs, metrics, webhooks, containment, workspaces } = parts;
     await jobs.recover();
     const starting = new AbortController();
     let begun = false;
     const app = await createApp({
       ...{ jobs, metrics, log, clock, version, containment: containment.level },
+      cloneMethod: workspaces.method,
       verifyToken: createTokenVerifier(tokens.digests),
       readiness: readinessOf(parts, () => begun),
       maxPromptBytes: config.MAX_PROMPT_BYTES,
@@ -126,21 +132,31 @@ async function createParts(
 ): Promise<Parts> {
   // First what may refuse the settings: what comes after it starts a process.
   const containment = await createContainment(config, dataDir, log);
-  const workspaces = createWorkspaces(config, dataDir, env, log);
+  const room = roomSettings(config, dataDir);
+  const freeSpace = createFreeSpaceCheck({ ...room, clock: monotonicClock, log });
+  const disk = createDiskMeter({ limitBytes: config.MAX_WORKSPACE_BYTES, log });
+  const remover = createRemover({ log, onRemoved: (ms) => metrics.workspaces.removed(ms) });
+  const metrics = createMetrics({
+    version,
+    stats: () => jobs.stats(),
+    warmAgents: () => warm?.ready() ?? 0,
+    workspaces: {
+      poolReady: () => workspaces.figures().poolReady,
+      removalsPending: () => remover.pending() + workspaces.figures().removalsPending,
+      removalsQuarantined: () => remover.quarantined() + workspaces.figures().removalsQuarantined,
+      jobBytes: disk.totalBytes,
+      freeBytes: () => freeBytes(room.directories.JOBS_DIR),
+    },
+  });
+  const workspaces = createWorkspaces(config, dataDir, metrics.workspaces, env, log);
   const runsDir = join(dataDir, 'runs');
   const recorder = createRunRecorder({ runsDir, log });
-  const runner = createRunner(config, { runsDir, recorder, containment }, env, log);
+  const runner = createRunner(config, { runsDir, recorder, containment, disk, remover }, env, log);
   const warm = createWarm(config, workspaces, runner, log);
   const webhooks = webhookSettings(config);
-  const metrics = createMetrics({ version, stats: () => jobs.stats(), warmAgents: () => warm?.ready() ?? 0 });
-  const freeSpace = createFreeSpaceCheck({
-    directories: { DATA_DIR: dataDir, JOBS_DIR: resolve(config.JOBS_DIR ?? join(dataDir, 'jobs')) },
-    minFreeBytes: config.MIN_FREE_DISK_BYTES,
-    ...{ clock, log },
-  });
   const jobs = createJobService({
     refusal: freeSpace,
-    ...{ store, workspaces: warm?.workspaces ?? workspaces, runner, clock, log },
+    ...{ store, workspaces: warm?.workspaces ?? workspaces, runner, clock, setClocks: setClocks(config), log },
     ...(warm !== null && { readyIds: warm }),
     runLog: createRunLog({ runsDir, recorder, providers }),
     queue: createMemoryQueue(config.MAX_CONCURRENCY),
@@ -178,19 +194,17 @@ async function accessTokens(config: Config, dataDir: string): Promise<AccessToke
 }
 
 function readinessOf({ store, workspaces, runner, jobs, freeSpace }: Parts, hasBegun: () => boolean) {
-  const checks = createReadiness(
-    [
-      { what: 'The job store', check: async () => await storeReason(store), maxAgeMs: storeCheckMs },
-      { what: 'The agent CLI', check: () => runner.check(), maxAgeMs: fileCheckMs },
-      { what: 'The base repository', check: () => workspaces.check(), maxAgeMs: fileCheckMs },
-      { what: 'The disk', check: freeSpace, maxAgeMs: fileCheckMs },
-    ],
-    clock,
-  );
+  const all = [
+    { what: 'The job store', check: async () => await storeReason(store), maxAgeMs: storeCheckMs },
+    { what: 'The agent CLI', check: () => runner.check(), maxAgeMs: fileCheckMs },
+    { what: 'The base repository', check: () => workspaces.check(), maxAgeMs: fileCheckMs },
+    { what: 'The disk', check: freeSpace, maxAgeMs: fileCheckMs },
+  ];
+  // Of its own, for an answer from before the beginning must not be kept beyond it.
+  const [early, later] = [createReadiness(all, monotonicClock), createReadiness(all, monotonicClock)];
   return async (): Promise<readonly string[]> => {
     if (jobs.stats().draining) return ['The service is shutting down'];
-    const reasons = await checks();
-    return hasBegun() ? reasons : ['The service is starting', ...reasons];
+    return hasBegun() ? await later() : ['The service is starting', ...(await early())];
   };
 }
 

@@ -4,15 +4,16 @@ import { isStructured, type JobId, type JobOutcome, outcomeWithoutAgent } from '
 import type { AgentEvent, AgentRun, Clock, Log } from '../jobs/ports.ts';
 import type { Command } from '../process/command.ts';
 import type { Containment } from '../process/containment.ts';
+import { createRemover, type Remover } from '../process/remover.ts';
 import { adoptRun, type ProcessExit, runProcess } from '../process/run-process.ts';
 import { killStrays } from '../process/strays.ts';
 import { readEvents } from './agent-events.ts';
 import { judge } from './agent-outcome.ts';
 import { readReport } from './agent-report.ts';
 import { createCliCheck, missing } from './cli-check.ts';
+import type { DiskMeter } from './disk-meter.ts';
 import { createEarlyAgents, type EarlyAgents, type EarlyRunner } from './early-agents.ts';
 import { jobMark } from './environment.ts';
-import { untilResult } from './lingering.ts';
 import type { AgentProvider } from './provider.ts';
 import {
   binOf,
@@ -24,8 +25,9 @@ import {
   providerOf,
   type RunSettings,
 } from './run-command.ts';
-import { createRunDirectories, type RunDirectories, type RunPaths } from './run-directory.ts';
+import { createRunDirectories, type RunDirectories, type RunPaths, runName } from './run-directory.ts';
 import type { Recording, RunRecorder } from './run-recorder.ts';
+import { type WatchedExit, watched } from './watched-run.ts';
 
 export interface AgentRunnerOptions extends Omit<RunSettings, 'hurry'> {
   /** Holds one directory per run, with its log, until it is forgotten. Made, for the service alone, where it is absent. */
@@ -38,12 +40,13 @@ export interface AgentRunnerOptions extends Omit<RunSettings, 'hurry'> {
   readonly survives?: boolean;
   /** How long an agent may stay silent after its result before it is ended. */
   readonly lingerMs?: number;
+  /** Ends jobs that take too much disk; nobody looks where this is absent. */
+  readonly disk?: DiskMeter;
+  /** Removes what runs leave; one of its own where this is absent. */
+  readonly remover?: Remover;
   readonly log: Log;
   readonly clock: Clock;
 }
-
-/** The CLI leaves within 0.1 s of its result; some runs never do, and would keep their place until the timeout. */
-const defaultLingerMs = 10_000;
 
 /** A run that others can follow. */
 interface LiveRun {
@@ -64,7 +67,7 @@ interface Runner extends Runtime {
 
 export function createAgentRunner(options: AgentRunnerOptions): EarlyRunner {
   const hurry = new AbortController();
-  const directories = createRunDirectories(options.runsDir, options.log);
+  const directories = createRunDirectories(options.runsDir, options.remover ?? createRemover(options), options.log);
   const runner = withEarlyAgents({ ...options, hurry: hurry.signal, directories });
   const { log, providers, early } = runner;
   const running = new Map<JobId, LiveRun>();
@@ -74,10 +77,11 @@ export function createAgentRunner(options: AgentRunnerOptions): EarlyRunner {
     async run(run, signal) {
       const provider = providerOf(runner, run.spec);
       if (provider === undefined) return notStarted('No agent CLI of this name is known');
-      const stdoutFile = directories.paths(run.id).stdout;
+      const name = runName(run.id, run.attempt);
+      const stdoutFile = directories.paths(name).stdout;
       const live: LiveRun = { provider, stdoutFile, structured: isStructured(run.spec), ended: false };
       running.set(run.id, live);
-      const recording = run.adopted === true ? options.recorder.resume(run.id) : options.recorder.begin(run.id);
+      const recording = run.adopted === true ? options.recorder.resume(name) : options.recorder.begin(name);
       try {
         return await runAgent(runner, live, run, recording, signal);
       } catch (error) {
@@ -87,15 +91,16 @@ export function createAgentRunner(options: AgentRunnerOptions): EarlyRunner {
         live.ended = true;
         running.delete(run.id);
         await recording.end();
-        await directories.release(run.id);
+        await directories.release(name);
       }
     },
-    async canAdopt(id) {
+    async canAdopt(id, attempt) {
+      const name = runName(id, attempt);
       const { adoption } = options.containment ?? {};
-      if (adoption === undefined || !(await adoption.isPossible(filesOf(directories.paths(id), id)))) return false;
-      directories.hold(id);
+      if (adoption === undefined || !(await adoption.isPossible(filesOf(directories.paths(name), id)))) return false;
+      directories.hold(name);
       // From now on: a reader who came before the run is taken over would close its log.
-      options.recorder.resume(id);
+      options.recorder.resume(name);
       return true;
     },
     follow(id, signal) {
@@ -132,21 +137,23 @@ function withEarlyAgents(runtime: Runtime): Runner {
 
 function replay(
   runtime: Runtime,
-  { id, spec }: Pick<AgentRun, 'id' | 'spec'>,
+  { id, spec, attempt }: Pick<AgentRun, 'id' | 'spec' | 'attempt'>,
   signal: AbortSignal,
 ): AsyncIterable<AgentEvent> {
   const provider = providerOf(runtime, spec);
-  const stdoutFile = runtime.directories.paths(id).stdout;
+  const stdoutFile = runtime.directories.paths(runName(id, attempt)).stdout;
   if (provider === undefined || !existsSync(stdoutFile)) return nothing();
   return readEvents({ stdoutFile, output: provider.output, structured: isStructured(spec), ended: () => true }, signal);
 }
 
-/** First the processes: they would go on writing where it is swept. */
+/** First the processes: they would go on writing where it is swept. Old logs are nobody's hurry: no job waits for them. */
 async function sweep({ directories, log }: Runtime, known: (id: JobId) => Promise<boolean>): Promise<void> {
   const marks = (await directories.idle()).map((id) => `${jobMark}=${id}`);
   const processes = await killStrays({ session: null, marks });
   if (processes > 0) log.warn({ processes }, 'processes of earlier runs were ended');
-  await directories.sweep(known);
+  void directories.sweep(known).catch((error: unknown) => {
+    log.warn({ err: error }, 'not all that earlier runs left was put away; the next start does it');
+  });
 }
 
 async function runAgent(
@@ -158,10 +165,11 @@ async function runAgent(
 ): Promise<JobOutcome> {
   const { directories, early, log } = runner;
   const { id, spec } = run;
+  const name = runName(id, run.attempt);
   const { provider } = live;
-  const paths = directories.paths(id);
-  const result = { stdoutFile: paths.stdout, output: provider.output, patienceMs: runner.lingerMs ?? defaultLingerMs };
-  const attended = <E>(work: (ended: AbortSignal) => Promise<E>) => untilResult(result, signal, work);
+  const paths = directories.paths(name);
+  const attended = (work: (ended: AbortSignal) => Promise<ProcessExit>) =>
+    watched(runner, run, paths, provider.output, (ends) => work(AbortSignal.any([signal, ...ends])));
   if (run.adopted === true) {
     recording.start();
     return await conclude(live, run, paths, await attended((ended) => adoptProgram(runner, run, paths, ended)));
@@ -169,11 +177,16 @@ async function runAgent(
   const taken = await early.take(run);
   if (taken !== null) {
     recording.start();
-    const exit = await attended(taken.run);
-    if (exit !== null) return await conclude(live, run, paths, exit);
+    let wasGone = false;
+    const exit = await attended(async (ended) => {
+      const end = await taken.run(ended);
+      wasGone = end.wasGone;
+      return end.exit;
+    });
+    if (!wasGone) return await conclude(live, run, paths, exit);
   }
   const lay = taken === null ? directories.create : directories.fill;
-  await lay(id, inputOf(provider, run));
+  await lay(name, inputOf(provider, run));
   recording.start();
   const command = await commandOf(runner, run, paths, provider.args({ id, spec, paths, sessionId: randomUUID() }));
   if (command === null) return notStarted(missing(provider));
@@ -182,14 +195,14 @@ async function runAgent(
   return await conclude(live, run, paths, exit);
 }
 
-async function conclude(live: LiveRun, { spec }: AgentRun, paths: RunPaths, exit: ProcessExit): Promise<JobOutcome> {
+async function conclude(live: LiveRun, { spec }: AgentRun, paths: RunPaths, exit: WatchedExit): Promise<JobOutcome> {
   const { provider } = live;
   live.ended = true;
   if (exit.spawnError !== null) {
     return notStarted(`The ${provider.name} CLI could not be started: ${provider.installHint}`);
   }
   const { report, found } = await readReport(paths, spec, provider.output, exit);
-  return { ...judge(exit, found, spec), report };
+  return { ...judge(exit, found, spec), report: { ...report, diskBytes: exit.diskBytes } };
 }
 
 async function runProgram(

@@ -45,9 +45,9 @@ export interface EarlyAgentsDeps {
 /** An agent that a run has taken. */
 export interface TakenAgent {
   /**
-   * Lets it do its work. Null if it did nothing at all because it was gone: then it can be started again, in the same directory.
+   * Lets it do its work. If it was gone and did nothing at all, it can be started again, in the same directory.
    */
-  run(signal: AbortSignal): Promise<ProcessExit | null>;
+  run(signal: AbortSignal): Promise<{ readonly exit: ProcessExit; readonly wasGone: boolean }>;
 }
 
 export interface EarlyAgents extends Pick<EarlyRunner, 'startEarly' | 'canUse'> {
@@ -154,7 +154,7 @@ async function runTaken(
   { program, early, paths }: Waiting,
   { id, spec, directories, log }: Taking,
   signal: AbortSignal,
-): Promise<ProcessExit | null> {
+): ReturnType<TakenAgent['run']> {
   const before = await sizeOf(paths.stdout);
   log.debug({ job_id: id, pid: program.pid() }, 'agent started ahead of its job');
   const running = program.begin(early.stdin(spec), signal);
@@ -167,9 +167,9 @@ async function runTaken(
   const exit = await running;
   const endedByItself = exit.endedBy === null || exit.endedBy === supervisionLost;
   // The CLI prints before it asks the model for the first time: where nothing was printed, nothing was done.
-  if (signal.aborted || !endedByItself || (await sizeOf(paths.stdout)) > before) return exit;
+  if (signal.aborted || !endedByItself || (await sizeOf(paths.stdout)) > before) return { exit, wasGone: false };
   log.warn({ job_id: id, exit }, 'an agent that was started ahead of its job was gone; another is started');
-  return null;
+  return { exit, wasGone: true };
 }
 
 /**

@@ -1,4 +1,4 @@
-import { IdempotencyConflictError, QueueFullError, UnavailableError } from './errors.ts';
+import { IdempotencyConflictError, QueueFullError, UnavailableError, UnknownDependencyError } from './errors.ts';
 import type { JobRecord } from './job.ts';
 import { createJobId } from './job-id.ts';
 import type { JobServiceDeps } from './job-service.ts';
@@ -22,9 +22,11 @@ export function createSubmission(deps: SubmissionDeps) {
     if (refusal !== null) throw new UnavailableError(refusal);
     const readyId = startsAtOnce(deps) ? (deps.readyIds?.reserve(wanted.spec) ?? null) : null;
     const job = { id: readyId ?? createJobId(), createdAt: clock.now(), ...wanted };
-    const admission = await store.jobs.submit(job, { maxUnfinished });
+    const goneBefore = (deps.setClocks?.ages ?? clock).now() - deps.ttlMs;
+    const admission = await store.jobs.submit(job, { maxUnfinished, goneBefore });
     // Not where the store does not answer: it may have written the job.
     if (readyId !== null && admission.outcome !== 'admitted') deps.readyIds?.release(readyId);
+    if (admission.outcome === 'unknown_dependency') throw new UnknownDependencyError();
     if (admission.outcome === 'queue_full') throw new QueueFullError(maxUnfinished);
     if (admission.outcome === 'admitted') {
       onAdmitted();

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { UnavailableError } from '../jobs/errors.ts';
-import type { AgentReport, JobSpec } from '../jobs/job.ts';
+import type { AgentReport, JobRecord, JobSpec } from '../jobs/job.ts';
 import type { JobStore, Log, Membership, Store } from '../jobs/ports.ts';
 import type { Outbox } from '../jobs/webhooks.ts';
 import { createWorkerChannel, type WorkerChannel } from './worker-channel.ts';
@@ -13,7 +13,11 @@ const program = new URL('./sqlite-worker.ts', import.meta.url);
  */
 export function createSqliteStore({ file, log }: { readonly file: string; readonly log: Log }): Store {
   const incarnation = randomUUID();
-  const channel = createWorkerChannel({ program, input: { file, incarnation }, log });
+  const listeners = new Set<(job: JobRecord) => void>();
+  const onEnded = (job: JobRecord): void => {
+    for (const listener of listeners) listener(job);
+  };
+  const channel = createWorkerChannel({ program, input: { file, incarnation }, log, onEnded });
   return {
     jobs: createJobs(channel, incarnation),
     keeping: {
@@ -22,6 +26,7 @@ export function createSqliteStore({ file, log }: { readonly file: string; readon
     },
     outbox: createOutbox(channel),
     membership: createMembership(channel, incarnation),
+    onDependentEnded: (listener) => void listeners.add(listener),
     ready: async () => {
       await channel.opened();
       await channel.call('probe', null);
@@ -32,11 +37,11 @@ export function createSqliteStore({ file, log }: { readonly file: string; readon
 
 function createJobs(channel: WorkerChannel, incarnation: string): JobStore {
   return {
-    submit: async ({ idempotency, ...job }, { maxUnfinished }) => {
+    submit: async ({ idempotency, ...job }, { maxUnfinished, goneBefore = Number.MIN_SAFE_INTEGER }) => {
       if (!channel.hasRoom()) throw new UnavailableError('The job store is too slow to take on more now');
       const admitted = await channel.call(
         'submit',
-        { job: { ...job, ...(idempotency && { idempotency }) }, maxUnfinished },
+        { job: { ...job, ...(idempotency && { idempotency }) }, maxUnfinished, goneBefore },
         sizeOfSpec(job.spec),
       );
       if (admitted === null) return { outcome: 'queue_full' };
@@ -52,8 +57,9 @@ function createJobs(channel: WorkerChannel, incarnation: string): JobStore {
     },
     finish: async ({ job, owner, attempt }, outcome, finishedAt) => {
       const input = { id: job.id, owner, attempt, outcome, finishedAt };
-      const isFinished = await channel.call('finish', input, sizeOfReport(outcome.report));
-      if (!isFinished) return undefined;
+      const finished = await channel.call('finish', input, sizeOfReport(outcome.report));
+      if (finished === 'requeued') return await channel.call('get', job.id);
+      if (!finished) return undefined;
       return { ...job, status: outcome.status, attempt, finishedAt, queuePosition: null, outcome };
     },
     cancelQueued: (id, outcome, finishedAt) => channel.call('cancelQueued', { id, outcome, finishedAt }),

@@ -5,7 +5,7 @@ import type { Delivery } from '../jobs/webhooks.ts';
 /** What the store's thread can be asked. Everything is copied by structured clone, which keeps a key named `__proto__`. */
 export interface Calls {
   submit: {
-    input: { readonly job: NewJob; readonly maxUnfinished: number };
+    input: { readonly job: NewJob; readonly maxUnfinished: number; readonly goneBefore: number };
     output: Submitted;
   };
   claim: { input: { readonly freeSlots: number; readonly startedAt: number }; output: readonly JobRecord[] };
@@ -17,8 +17,8 @@ export interface Calls {
       readonly outcome: JobOutcome;
       readonly finishedAt: number;
     };
-    /** False when the claim no longer holds. */
-    output: boolean;
+    /** False when the claim no longer holds; `requeued` where the run was lost and another one is allowed. */
+    output: boolean | 'requeued';
   };
   cancelQueued: {
     input: { readonly id: JobId; readonly outcome: JobOutcome; readonly finishedAt: number };
@@ -55,8 +55,9 @@ export interface Calls {
 
 /** Null when the queue is full. */
 type Submitted =
-  | { readonly seq: number; readonly queuePosition: number }
-  | { readonly outcome: 'replayed' | 'idempotency_conflict'; readonly job: JobRecord }
+  | { readonly seq: number; readonly queuePosition: number | null }
+  | { readonly outcome: 'unknown_dependency' }
+  | { readonly outcome: 'admitted' | 'replayed' | 'idempotency_conflict'; readonly job: JobRecord }
   | null;
 
 export type Request<K extends keyof Calls = keyof Calls> = {
@@ -78,7 +79,13 @@ export type FromWorker =
   | { readonly type: 'opened'; readonly counts: Counts }
   /** The message is for an operator: it says what to do. */
   | { readonly type: 'refused'; readonly message: string }
-  | { readonly type: 'answers'; readonly answers: readonly Answer[]; readonly counts: Counts };
+  | {
+      readonly type: 'answers';
+      readonly answers: readonly Answer[];
+      readonly counts: Counts;
+      /** Jobs that ended because others did. */
+      readonly ended: readonly JobRecord[];
+    };
 
 /** What the store's thread is started with. */
 export interface WorkerInput {

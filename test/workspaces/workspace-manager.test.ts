@@ -169,7 +169,7 @@ test('a sweep empties the trash of a dead process', async () => {
   await mkdir(join(fixture.jobsDir, '.trash', 'left', 'deep'), { recursive: true });
   await fixture.manager.sweep();
   await trashEmpty(fixture.jobsDir);
-  expect(await namesIn(fixture.jobsDir)).toEqual(['.trash']);
+  expect(await namesIn(fixture.jobsDir)).toEqual(['.frozen', '.trash']);
 });
 
 test('a sweep keeps what known jobs of a dead process changed, and nothing of places that no job came to', async () => {
