@@ -1,10 +1,13 @@
 import { join, resolve } from 'node:path';
 import { type AgentRunnerOptions, createAgentRunner } from './agents/agent-runner.ts';
+import type { EarlyRunner } from './agents/early-agents.ts';
 import { providers } from './agents/registry.ts';
+import { createWarmAgents, type WarmAgents } from './agents/warm-agents.ts';
 import { type Config, ConfigError } from './config.ts';
 import { createAttachmentClient } from './http/openai/attachment-client.ts';
 import type { WebhookSettings } from './http/webhook-client.ts';
-import type { AgentRunner, Clock } from './jobs/ports.ts';
+import type { JobSpec } from './jobs/job.ts';
+import type { Clock } from './jobs/ports.ts';
 import { createAgeClock, createDueClock } from './jobs/set-clocks.ts';
 import { chooseContainment, chooseNamespace } from './process/choose-containment.ts';
 import type { Containment } from './process/containment.ts';
@@ -93,7 +96,7 @@ export function createRunner(
   runs: Pick<AgentRunnerOptions, 'runsDir' | 'recorder' | 'containment' | 'disk' | 'remover'>,
   env: Environment,
   log: Logger,
-): AgentRunner {
+): EarlyRunner {
   return createAgentRunner({
     ...runs,
     providers,
@@ -106,6 +109,26 @@ export function createRunner(
     survives: config.RESTART_POLICY === 'adopt',
     log,
     clock: monotonicClock,
+  });
+}
+
+/** Null where none are wanted. */
+export function createWarm(
+  config: Config,
+  workspaces: Workspaces,
+  runner: EarlyRunner,
+  log: Logger,
+): WarmAgents | null {
+  if (config.WARM_AGENTS === 0) return null;
+  // What a /v1 call asks for that says nothing but its messages.
+  const { agent, defaultModel: model, budgetUsd: maxBudgetUsd, timeoutMs } = openAiSettings(config);
+  const spec: JobSpec = {
+    ...{ kind: 'chat', provider: 'claude', prompt: '', systemPrompt: null, effort: null, metadata: null },
+    ...{ agent, model, maxBudgetUsd, timeoutMs },
+  };
+  return createWarmAgents({
+    ...{ size: config.WARM_AGENTS, spec, workspaces, heads: workspaces.heads, runner, log, clock },
+    availableMemory: () => process.availableMemory(),
   });
 }
 

@@ -146,6 +146,11 @@ export const ConfigSchema = z
       .describe(
         'What becomes of running jobs when the service ends, also by a crash. kill: they end with it, as nothing outlives a container. adopt: they go on and the next start takes them over; for a plain host',
       ),
+    WARM_AGENTS: integer(0, 100)
+      .prefault('0')
+      .describe(
+        'Agents kept started, each in a clone of its own, for /v1 calls with the default model and effort: these reach it sooner. 160 MB of memory each; 0 keeps none',
+      ),
     IDLE_TIMEOUT_SECONDS: integer(0, maxSeconds)
       .prefault('0')
       .describe(

@@ -5,6 +5,7 @@ import {
   clock,
   createContainment,
   createRunner,
+  createWarm,
   createWorkspaces,
   monotonicClock,
   openAiSettings,
@@ -16,6 +17,7 @@ import { createDiskMeter } from './agents/disk-meter.ts';
 import { providers } from './agents/registry.ts';
 import { createRunLog } from './agents/run-log.ts';
 import { createRunRecorder } from './agents/run-recorder.ts';
+import type { WarmAgents } from './agents/warm-agents.ts';
 import { type Config, ConfigError } from './config.ts';
 import { AccessTokenError, type AccessTokens, findAccessTokens } from './http/access-tokens.ts';
 import { type App, createApp } from './http/app.ts';
@@ -68,6 +70,7 @@ interface Parts {
   readonly metrics: Metrics;
   readonly containment: Containment;
   readonly webhooks: WebhookSettings | null;
+  readonly warm: WarmAgents | null;
 }
 
 /** The store's check is a write: once a second is enough. The CLI's check starts a process; it keeps its own answer. */
@@ -136,6 +139,7 @@ async function createParts(
   const metrics = createMetrics({
     version,
     stats: () => jobs.stats(),
+    warmAgents: () => warm?.ready() ?? 0,
     workspaces: {
       poolReady: () => workspaces.figures().poolReady,
       removalsPending: () => remover.pending() + workspaces.figures().removalsPending,
@@ -148,10 +152,12 @@ async function createParts(
   const runsDir = join(dataDir, 'runs');
   const recorder = createRunRecorder({ runsDir, log });
   const runner = createRunner(config, { runsDir, recorder, containment, disk, remover }, env, log);
+  const warm = createWarm(config, workspaces, runner, log);
   const webhooks = webhookSettings(config);
   const jobs = createJobService({
     refusal: freeSpace,
-    ...{ store, workspaces, runner, clock, setClocks: setClocks(config), log },
+    ...{ store, workspaces: warm?.workspaces ?? workspaces, runner, clock, setClocks: setClocks(config), log },
+    ...(warm !== null && { readyIds: warm }),
     runLog: createRunLog({ runsDir, recorder, providers }),
     queue: createMemoryQueue(config.MAX_CONCURRENCY),
     ...(webhooks !== null && { postWebhook: createWebhookClient(webhooks) }),
@@ -162,7 +168,7 @@ async function createParts(
     followUpTtlMs: config.FOLLOW_UP_TTL_SECONDS * 1000,
     adoptsRuns: config.RESTART_POLICY === 'adopt',
   });
-  return { config, log, store, workspaces, runner, jobs, freeSpace, metrics, containment, webhooks };
+  return { config, log, store, workspaces, runner, jobs, freeSpace, metrics, containment, webhooks, warm };
 }
 
 async function useDataDir(dataDir: string): Promise<void> {
@@ -210,13 +216,14 @@ async function storeReason(store: Store): Promise<string | null> {
 }
 
 /** Prepares the base, cleans up after a dead process, then lets jobs run. Jobs are accepted meanwhile. Never rejects. */
-async function begin({ workspaces, runner, jobs, log }: Parts, signal: AbortSignal): Promise<void> {
+async function begin({ workspaces, runner, jobs, warm, log }: Parts, signal: AbortSignal): Promise<void> {
   const missing = await runner.check();
   if (missing !== null) log.warn({ reason: missing }, 'jobs will fail until the agent CLI is there');
   while (!signal.aborted) {
     try {
       await workspaces.start(signal);
       await jobs.begin();
+      if (!signal.aborted) warm?.begin();
       const reason = await workspaces.check();
       if (reason === null) return log.info({}, 'ready');
       return log.warn({ reason }, 'jobs will fail until the base repository can be used');
@@ -234,7 +241,7 @@ interface Beginning {
 }
 
 async function stop(parts: Parts, app: App, { starting, beginning }: Beginning): Promise<void> {
-  const { config, log, jobs, workspaces, store } = parts;
+  const { config, log, jobs, workspaces, warm, store } = parts;
   log.info({ ...jobs.stats() }, 'shutting down');
   const drainMs = config.DRAIN_SECONDS * 1000;
   const tooLate = new AbortController();
@@ -247,6 +254,7 @@ async function stop(parts: Parts, app: App, { starting, beginning }: Beginning):
     const drained = jobs.drain(drainMs);
     starting.abort(new Error('the service is shutting down'));
     await beginning;
+    await warm?.close();
     await drained;
     await closeServer(app);
     await workspaces.close();

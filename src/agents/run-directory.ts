@@ -40,6 +40,8 @@ export interface RunDirectories {
   hold(name: string): void;
   /** Makes an empty directory for a run; what an earlier attempt left is put away. */
   create(name: string, input: RunInput): Promise<RunPaths>;
+  /** Lays down what a run reads in a directory that was made before its job was there. */
+  fill(name: string, input: RunInput): Promise<RunPaths>;
   /** Takes the agent's own files away and leaves the logs. Never rejects: what cannot be moved is tried again later. */
   release(name: string): Promise<void>;
   /** Takes all of it away, of a job all attempts. Never rejects. */
@@ -68,7 +70,7 @@ export function createRunDirectories(runsDir: string, remover: Remover, log: Log
   return {
     paths,
     hold: (name) => void inUse.add(name),
-    async create(name, { prompt, systemPrompt, history }) {
+    async create(name, input) {
       const run = paths(name);
       inUse.add(name);
       await mkdir(root, { recursive: true, mode: 0o700 });
@@ -76,13 +78,12 @@ export function createRunDirectories(runsDir: string, remover: Remover, log: Log
         await moveAway(root, [run.directory], remover);
         await mkdir(run.directory, { mode: 0o700 });
       }
-      await Promise.all([
-        mkdir(run.config, { mode: 0o700 }),
-        mkdir(run.tmp, { mode: 0o700 }),
-        writeFile(run.prompt, prompt, { mode: 0o600 }),
-        ...(systemPrompt === null ? [] : [writeFile(run.systemPrompt, systemPrompt, { mode: 0o600 })]),
-        ...(history === null ? [] : [writeFile(run.history, history, { mode: 0o600 })]),
-      ]);
+      await Promise.all([mkdir(run.config, { mode: 0o700 }), mkdir(run.tmp, { mode: 0o700 }), writeInputs(run, input)]);
+      return run;
+    },
+    async fill(name, input) {
+      const run = paths(name);
+      await writeInputs(run, input);
       return run;
     },
     async release(name) {
@@ -110,6 +111,14 @@ export function createRunDirectories(runsDir: string, remover: Remover, log: Log
       await inBatches(left, put);
     },
   };
+}
+
+async function writeInputs(run: RunPaths, { prompt, systemPrompt, history }: RunInput): Promise<void> {
+  await Promise.all([
+    writeFile(run.prompt, prompt, { mode: 0o600 }),
+    ...(systemPrompt === null ? [] : [writeFile(run.systemPrompt, systemPrompt, { mode: 0o600 })]),
+    ...(history === null ? [] : [writeFile(run.history, history, { mode: 0o600 })]),
+  ]);
 }
 
 /** Takes paths out of sight at once and removes them later. Never rejects. */

@@ -21,6 +21,7 @@ import type {
   JobQuery,
   JobQueue,
   Log,
+  ReadyIds,
   Store,
   WorkspaceManager,
 } from './ports.ts';
@@ -41,6 +42,8 @@ export interface JobServiceDeps {
   readonly log: Log;
   /** Why no job can be admitted now, a sentence; null when all is well. */
   readonly refusal?: () => Promise<string | null>;
+  /** Absent where nothing is made ready ahead of jobs. */
+  readonly readyIds?: ReadyIds;
   /** Sends webhooks; absent where they are not configured. */
   readonly postWebhook?: PostWebhook;
   /**

@@ -52,8 +52,9 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
     },
     async begin() {
       // First the agents that outlived their service: they may still be writing in their workspaces.
-      await runner.sweep(async (id) => (await store.jobs.get(id)) !== undefined);
-      await deps.workspaces.sweep();
+      const isKnown = async (id: JobId): Promise<boolean> => (await store.jobs.get(id)) !== undefined;
+      await runner.sweep(isKnown);
+      await deps.workspaces.sweep(isKnown);
       if (draining !== undefined) return;
       stopRetention = startRetention({
         ...{ store: store.jobs, runner, clock: deps.setClocks?.ages ?? clock, log, ttlMs: deps.ttlMs },

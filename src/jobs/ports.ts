@@ -178,8 +178,8 @@ export interface WorkspaceManager {
   changesOf(id: JobId): Promise<ChangeSet | null>;
   /** The same as a patch that `git apply` takes on the base commit; null if nothing changed. */
   patchOf(id: JobId): Promise<Readable | null>;
-  /** Removes every workspace that a dead process left. Called at start, before the first `create`. */
-  sweep(): Promise<void>;
+  /** Removes every workspace that a dead process left, and keeps what jobs in `known` changed. Called at start, before the first `create`. */
+  sweep(known?: (id: JobId) => Promise<boolean>): Promise<void>;
   /** Why no workspace can be made now, a sentence for an operator; null when all is well. */
   check(): Promise<string | null>;
   /** Waits for removals under way, up to a bound of its own. */
@@ -236,6 +236,14 @@ export interface AgentRunner {
   hurry(): void;
   /** Why no agent can be run now, a sentence for an operator that names the fix; null when all is well. */
   check(): Promise<string | null>;
+}
+
+/** What was made ready before its job was there: the job that is submitted under its id finds it when it runs. */
+export interface ReadyIds {
+  /** An id for a job that starts at once, or null where nothing is ready for such a one. Two never get the same. */
+  reserve(spec: JobSpec): JobId | null;
+  /** No job was admitted under this id. */
+  release(id: JobId): void;
 }
 
 /** The time, so that tests can own it. */

@@ -118,7 +118,7 @@ async function nextTurn(): Promise<void> {
 }
 
 /** Ends a program when the signal aborts, and waits for its end. */
-async function attend(
+export async function attend(
   program: ContainedProcess,
   hurry: AbortSignal | undefined,
   signal: AbortSignal,

@@ -19,6 +19,8 @@ export interface ServiceMetrics extends Metrics {
 export interface MetricsDeps {
   readonly version: string;
   readonly stats: () => JobStats;
+  /** How many agents wait for a job; absent: none ever do. */
+  readonly warmAgents?: () => number;
   /** No gauge tells of workspaces where this is absent. */
   readonly workspaces?: WorkspaceReadings;
 }
@@ -27,7 +29,7 @@ export interface MetricsDeps {
 const runSeconds = [1, 2, 5, 10, 30, 60, 120, 300, 600, 1200, 2700, 3600];
 const waitSeconds = [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600];
 
-export function createMetrics({ version, stats, workspaces: readings }: MetricsDeps): ServiceMetrics {
+export function createMetrics({ workspaces: readings, ...state }: MetricsDeps): ServiceMetrics {
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
@@ -68,7 +70,7 @@ export function createMetrics({ version, stats, workspaces: readings }: MetricsD
     registers,
   });
   const workspaces = createWorkspaceMetrics(registry, readings);
-  addState(registry, { version, stats });
+  addState(registry, state);
 
   return {
     workspaces,
@@ -88,12 +90,13 @@ export function createMetrics({ version, stats, workspaces: readings }: MetricsD
   };
 }
 
-function addState(registry: Registry, { version, stats }: Pick<MetricsDeps, 'version' | 'stats'>): void {
+function addState(registry: Registry, { version, stats, warmAgents = () => 0 }: Omit<MetricsDeps, 'workspaces'>): void {
   const gauge = gaugesIn(registry);
   gauge('agent_jobs_running', 'Jobs that run now', () => stats().active);
   gauge('agent_jobs_queued', 'Jobs that wait', () => stats().queued);
   gauge('agent_jobs_capacity', 'Jobs that can run at once', () => stats().capacity);
   gauge('agent_draining', '1 while the service is shutting down', () => Number(stats().draining));
+  gauge('agent_warm_agents', 'Agents that were started ahead of a job and wait for one', warmAgents);
   new Gauge({ name: 'agent_build_info', help: 'Always 1', labelNames: ['version'], registers: [registry] }).set(
     { version },
     1,

@@ -191,6 +191,6 @@ function isStale({ snapshot }: Member, wanted: string | null): boolean {
 }
 
 /** Null where the base has no commit yet. */
-async function headOf({ gitDir, branch }: BaseState): Promise<string | null> {
+export async function headOf({ gitDir, branch }: BaseState): Promise<string | null> {
   return await readRef(gitDir, branch === null ? 'HEAD' : `refs/heads/${branch}`);
 }

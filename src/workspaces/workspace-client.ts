@@ -1,7 +1,10 @@
+import { readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { CloneMethod, JobId } from '../jobs/job.ts';
+import { isJobId } from '../jobs/job-id.ts';
 import type { Log, Workspace, WorkspaceManager } from '../jobs/ports.ts';
+import type { BaseHeads } from './base-heads.ts';
 import { openPatch, readDetails } from './kept-changes.ts';
 import {
   openWorkspaceChannel,
@@ -16,6 +19,7 @@ import type { WorkspaceSettings } from './workspace-protocol.ts';
 export interface Workspaces extends WorkspaceManager {
   /** Finds or makes the base. Rejects only with the signal's reason: what else goes wrong is told by `check` and tried again. */
   start(signal: AbortSignal): Promise<void>;
+  readonly heads: BaseHeads;
   /** As they were a second ago. */
   figures(): WorkspaceFigures;
   /** How clones are made, as the last sweep found it; by git before. */
@@ -37,6 +41,8 @@ export function createWorkspaceClient(settings: WorkspaceSettings, log: Log, met
   const known: Known = { living: new Set(), hasSwept: false, method: 'git' };
   const process = keepProcess(settings, known, listener);
   const resultDir = (id: JobId): string => join(settings.resultsDir, id);
+  const head = async (of: keyof BaseHeads, signal: AbortSignal): Promise<string | null> =>
+    await process.ask((channel) => channel.call('head', { of }, signal));
 
   function workspace(id: JobId, baseCommit: string | null): Workspace {
     let disposed: Promise<void> | null = null;
@@ -66,11 +72,10 @@ export function createWorkspaceClient(settings: WorkspaceSettings, log: Log, met
   }
 
   return {
-    async start(signal) {
-      await process.ask((channel) => channel.call('start', null, signal));
-    },
-    async sweep() {
-      known.method = await process.ask((channel) => channel.call('sweep', null));
+    start: async (signal) => void (await process.ask((channel) => channel.call('start', null, signal))),
+    async sweep(isKnown = async () => true) {
+      const unknown = await strangersIn(settings.jobsDir, isKnown);
+      known.method = await process.ask((channel) => channel.call('sweep', { unknown }));
       known.hasSwept = true;
     },
     async check() {
@@ -88,12 +93,21 @@ export function createWorkspaceClient(settings: WorkspaceSettings, log: Log, met
       void process.ask((channel) => channel.call('adopt', { id })).catch(() => undefined);
       return workspace(id, null);
     },
+    heads: { latest: (signal) => head('latest', signal), known: (signal) => head('known', signal) },
     changesOf: async (id) => await readDetails(resultDir(id)),
     patchOf: async (id) => await openPatch(resultDir(id)),
     figures: () => listener.figures,
     method: () => known.method,
     close: process.close,
   };
+}
+
+/** Workspaces without a job: an agent may have waited in one for a job that never came. */
+async function strangersIn(jobsDir: string, isKnown: (id: JobId) => Promise<boolean>): Promise<readonly JobId[]> {
+  const names: readonly string[] = await readdir(jobsDir).catch(() => []);
+  const ids = names.filter(isJobId);
+  const areKnown = await Promise.all(ids.map(isKnown));
+  return ids.filter((_, i) => !areKnown[i]);
 }
 
 /** What a process has to be told of the time before it. */
@@ -167,7 +181,7 @@ async function tell(channel: WorkspaceChannel, known: Known, signal: AbortSignal
     for (const id of known.living) await channel.call('adopt', { id });
     if (known.hasSwept) {
       await channel.call('start', null, signal);
-      known.method = await channel.call('sweep', null);
+      known.method = await channel.call('sweep', { unknown: [] });
     }
     return channel;
   } catch (error) {

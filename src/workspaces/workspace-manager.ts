@@ -7,6 +7,7 @@ import type { CloneMethod, JobId } from '../jobs/job.ts';
 import { isJobId } from '../jobs/job-id.ts';
 import type { Clock, Log, Workspace, WorkspaceManager } from '../jobs/ports.ts';
 import { createRemover, type Remover } from '../process/remover.ts';
+import { type BaseHeads, createHeads } from './base-heads.ts';
 import { type BaseRepo, createBaseRepo } from './base-repo.ts';
 import { type ChangeTaker, createChangeTaker, type Snapshot } from './change-taker.ts';
 import { createFrozenClone, type FrozenClone } from './frozen-clone.ts';
@@ -56,6 +57,7 @@ export interface GitWorkspaces extends WorkspaceManager {
   start(signal: AbortSignal): Promise<void>;
   /** How many clones wait for a job. */
   ready(): number;
+  readonly heads: BaseHeads;
   /** How clones are made, once the first sweep is done. */
   method(): CloneMethod;
 }
@@ -87,19 +89,23 @@ export function createWorkspaceManager(options: WorkspaceOptions): GitWorkspaces
       adopted.add(id);
       return adoptedWorkspace(id, join(paths.jobsDir, id), { removal, taker });
     },
-    async sweep() {
+    async sweep(known = async () => true) {
       await removal.emptyTrash();
       await pool.empty();
       await frozen.empty();
       const names = (await readdir(paths.jobsDir)).filter(isJobId);
       const left = names.filter((id) => !adopted.has(id));
-      await taker.sweep(await tellChangesOf(left, paths.jobsDir, taker, [...adopted]));
+      // An agent may have waited in it for a job that never came: then there is nobody to tell.
+      const areKnown = await Promise.all(left.map(known));
+      const lost = left.filter((_, i) => areKnown[i]);
+      await taker.sweep(await tellChangesOf(lost, paths.jobsDir, taker, [...adopted]));
       await Promise.all(left.map(removal.discard));
       await frozen.begin();
       await pool.begin();
     },
     check: async () => (await base.check()) ?? (await checkJobsDir(paths.jobsDir)),
     ready: pool.ready,
+    heads: createHeads(base),
     method: frozen.method,
     async close() {
       base.close();
@@ -132,6 +138,12 @@ function createCloning(deps: CloningDeps): Cloning {
   const { prepare, isUpdated } = noteUpdates(frozen.quicken(createPreparation(deps), 'now'));
   const prepareLater = frozen.quicken(gitLater, 'later');
   let cloning = 0;
+  /** A workspace of the same name may be wanted before the notes on the last one are gone. */
+  const forgetting = new Map<JobId, Promise<void>>();
+  const forget = (id: JobId, snapshot: Snapshot): void => {
+    const done = taker.forget(snapshot, id).finally(() => forgetting.delete(id));
+    forgetting.set(id, done);
+  };
   const pool = createPool({
     ...{ ...deps, size: poolSize, prepare, prepareLater, renew: frozen.renew },
     isBusy: () => cloning > 0,
@@ -147,8 +159,9 @@ function createCloning(deps: CloningDeps): Cloning {
       const snapshot = await fill({ name: id, path, state }, signal);
       if (signal.aborted) await taker.forget(snapshot);
       signal.throwIfAborted();
+      await forgetting.get(id);
       await taker.assign(id, snapshot);
-      return workspace(id, path, snapshot, deps);
+      return workspace(id, path, snapshot, { removal, taker, forget });
     } catch (error) {
       await removal.discard(id);
       signal.throwIfAborted();
@@ -194,7 +207,13 @@ function noteUpdates(preparation: Preparation) {
   return { prepare, isUpdated: (snapshot: Snapshot): boolean => updated.has(snapshot) };
 }
 
-function workspace(id: JobId, path: string, snapshot: Snapshot, { removal, taker }: CloningDeps): Workspace {
+interface WorkspaceMeans extends Means {
+  /** Begins to let go of the notes on it. */
+  readonly forget: (id: JobId, snapshot: Snapshot) => void;
+}
+
+function workspace(id: JobId, path: string, snapshot: Snapshot, means: WorkspaceMeans): Workspace {
+  const { removal, taker, forget } = means;
   let disposed: Promise<void> | null = null;
   return {
     path,
@@ -202,7 +221,7 @@ function workspace(id: JobId, path: string, snapshot: Snapshot, { removal, taker
     changes: (pushBranch) => taker.take(id, path, snapshot, pushBranch),
     [Symbol.asyncDispose]: () => {
       // The next job waits for the place, not for the notes on this one.
-      disposed ??= removal.discard(id).finally(() => void taker.forget(snapshot, id));
+      disposed ??= removal.discard(id).finally(() => forget(id, snapshot));
       return disposed;
     },
   };

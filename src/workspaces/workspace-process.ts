@@ -119,8 +119,10 @@ function createServing(manager: GitWorkspaces) {
       case 'start':
         return await nothing(manager.start(signal));
       case 'sweep':
-        await manager.sweep();
+        await manager.sweep(async (id) => !call.input.unknown.includes(id));
         return manager.method();
+      case 'head':
+        return await manager.heads[call.input.of](signal);
       case 'check':
         return await manager.check();
       case 'create': {

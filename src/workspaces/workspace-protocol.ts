@@ -1,6 +1,7 @@
 import type { ChangeSummary } from '../jobs/change-set.ts';
 import type { CloneMethod, JobId } from '../jobs/job.ts';
 import type { Log } from '../jobs/ports.ts';
+import type { BaseHeads } from './base-heads.ts';
 import type { WorkspaceOptions } from './workspace-manager.ts';
 import type { WorkspaceFigures, WorkspaceMeter } from './workspace-meter.ts';
 
@@ -23,8 +24,9 @@ export interface NewWorkspace {
 /** What can be asked for. */
 export interface WorkspaceCalls {
   start: { readonly input: null; readonly output: null };
-  /** Answers how clones are made from now on. */
-  sweep: { readonly input: null; readonly output: CloneMethod };
+  /** What jobs that nobody knows left is not told. Answers how clones are made from now on. */
+  sweep: { readonly input: { readonly unknown: readonly JobId[] }; readonly output: CloneMethod };
+  head: { readonly input: { readonly of: keyof BaseHeads }; readonly output: string | null };
   check: { readonly input: null; readonly output: string | null };
   create: { readonly input: { readonly id: JobId; readonly ref: string | null }; readonly output: NewWorkspace };
   adopt: { readonly input: { readonly id: JobId }; readonly output: null };
