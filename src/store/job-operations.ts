@@ -105,25 +105,25 @@ function createAdmission(
       if (first !== null) {
         return { outcome: first.isSame ? 'replayed' : 'idempotency_conflict', job: reading.bySeq(first.seq) };
       }
-      const after = job.spec.after ?? null;
+      const after = job.after ?? null;
       const before = after === null ? undefined : dependencies.find(after, job.caller, goneBefore);
       if (after !== null && before === undefined) return { outcome: 'unknown_dependency' };
       if (tally.queued + tally.running >= maxUnfinished) return null;
       const waitsFor = before === undefined || before.status === 'completed' ? null : before.seq;
-      const spec = encodeSpec(job.spec);
-      const due = job.spec.followUp === true ? 1 : 0;
+      const spec = 'encoded' in job.spec ? job.spec.encoded : encodeSpec(job.spec.whole);
+      const due = job.followUp === true ? 1 : 0;
       const row = insert.run(
         job.id,
         job.caller,
-        job.spec.kind,
+        job.kind,
         job.createdAt,
         due,
         spec.short,
         waitsFor,
-        job.spec.maxAttempts ?? 1,
+        job.maxAttempts ?? 1,
       );
       const seq = Number(row.lastInsertRowid);
-      indexMetadata(seq, job.spec.metadata);
+      indexMetadata(seq, job.metadata);
       writing.spec(seq, spec);
       keys.keep(job.caller, job.idempotency, seq);
       tally.queued += 1;

@@ -1,11 +1,12 @@
-import type { JobId, JobOutcome, JobRecord } from '../jobs/job.ts';
+import type { JobId, JobOutcome, JobRecord, JobSpec } from '../jobs/job.ts';
 import type { Cancellation, JobPage, JobQuery, NewJob } from '../jobs/ports.ts';
 import type { Delivery } from '../jobs/webhooks.ts';
+import type { Encoded } from './job-rows.ts';
 
 /** What the store's thread can be asked. Everything is copied by structured clone, which keeps a key named `__proto__`. */
 export interface Calls {
   submit: {
-    input: { readonly job: NewJob; readonly maxUnfinished: number; readonly goneBefore: number };
+    input: { readonly job: SubmittedJob; readonly maxUnfinished: number; readonly goneBefore: number };
     output: Submitted;
   };
   claim: { input: { readonly freeSlots: number; readonly startedAt: number }; output: readonly JobRecord[] };
@@ -51,6 +52,14 @@ export interface Calls {
   outboxForget: { input: { readonly createdBefore: number }; output: null };
   /** Writes something of no meaning, so that its answer proves a commit. */
   probe: { input: null; output: null };
+}
+
+/** What the thread needs of a new job. A nested object costs ten times its JSON to be copied, on either side. */
+export interface SubmittedJob
+  extends Omit<NewJob, 'spec'>,
+    Pick<JobSpec, 'kind' | 'followUp' | 'after' | 'maxAttempts' | 'metadata'> {
+  /** Long ones are encoded by the thread: that would take the event loop milliseconds. */
+  readonly spec: { readonly encoded: Encoded } | { readonly whole: JobSpec };
 }
 
 /** Null when the queue is full. */
