@@ -5,14 +5,19 @@ import { benchAccepting } from './accepting.ts';
 import { benchHolding } from './holding.ts';
 import { benchStarting } from './starting.ts';
 
-/** What the service costs beyond the bare parts, each measured in the same run: take the ratios, not the figures. */
+/**
+ * What the service costs beyond the bare parts, each measured in the same run: take the ratios, not the figures. With numbers of files,
+ * `node bench/bench.ts 60000`, only how jobs start and end in repositories of that size.
+ */
 
+const sizes = process.argv.slice(2).map(Number);
+/** Rounds of one job after the other: as many as end in a minute. */
+const roundsOf = (files: number): number => Math.max(3, Math.min(30, Math.round(60_000 / files)));
 const dir = await mkdtemp(join(tmpdir(), 'bench-'));
 try {
-  await benchAccepting();
-  await benchStarting(dir, 200, 30);
-  await benchStarting(dir, 10_000, 6);
-  await benchHolding();
+  if (sizes.length === 0) await benchAccepting();
+  for (const files of sizes.length === 0 ? [200, 10_000] : sizes) await benchStarting(dir, files, roundsOf(files));
+  if (sizes.length === 0) await benchHolding();
 } finally {
   await rm(dir, { recursive: true, force: true });
 }
