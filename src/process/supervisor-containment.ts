@@ -5,12 +5,14 @@ import { Socket } from 'node:net';
 import { adoptProcess, canAdopt } from './adopted-process.ts';
 import {
   type ContainedEnd,
-  type ContainedProcess,
   type Containment,
   type Launch,
   neverRan,
+  type Streams,
   supervisionLost,
   termShareOfGrace,
+  type WaitingLaunch,
+  type WaitingProcess,
 } from './containment.ts';
 import { killStrays } from './strays.ts';
 import { EndSchema, endOf, StartSchema } from './supervisor-lines.ts';
@@ -45,6 +47,7 @@ export function createSupervisorContainment(options: SupervisorOptions): Contain
   return {
     level: 'supervisor',
     start: (launch) => start(options, launch),
+    startWaiting: (launch) => start(options, { ...launch, survives: false }),
     adoption: {
       isPossible: (files) => canAdopt(options.file, files),
       take: (files) => adoptProcess(options.file, files),
@@ -52,17 +55,22 @@ export function createSupervisorContainment(options: SupervisorOptions): Contain
   };
 }
 
-function start(options: SupervisorOptions, launch: Launch): ContainedProcess {
-  const { command, streams, mark } = launch;
-  const child = spawn(options.file, argumentsOf(options, launch), {
+type AnyLaunch = Omit<Launch, 'streams'> & { readonly streams: WaitingLaunch['streams'] & Partial<Streams> };
+
+function start(options: SupervisorOptions, launch: AnyLaunch): WaitingProcess {
+  const { command, streams, mark, limits } = launch;
+  const waits = streams.stdin === undefined;
+  const child = spawn(options.file, [...(waits ? ['waits=1'] : []), ...argumentsOf(options, launch)], {
     cwd: '/',
     env: command.env,
-    stdio: [streams.stdin, streams.stdout, streams.stderr, 'pipe'],
+    stdio: [streams.stdin ?? 'pipe', streams.stdout, streams.stderr, 'pipe'],
     detached: true,
   });
+  // It ended before it had read all: how, its supervisor tells.
+  child.stdin?.on('error', () => {});
   const control = child.stdio[3];
   if (child.pid === undefined || !(control instanceof Socket))
-    return { end() {}, hurry() {}, ended: notSpawned(child) };
+    return { begin() {}, end() {}, hurry() {}, ended: notSpawned(child) };
 
   let reason: string | null = null;
   const lines = readLines(control, (line) => {
@@ -70,7 +78,7 @@ function start(options: SupervisorOptions, launch: Launch): ContainedProcess {
     if (started.success) launch.onSpawn?.(started.data.pid);
   });
   const backstop = createBackstop(options, child, lines);
-  backstop.arm(launch.limits.timeoutMs + launch.limits.graceMs);
+  if (!waits) backstop.arm(limits.timeoutMs + limits.graceMs);
   const say = (byte: string): void => {
     if (control.writable) control.write(byte);
   };
@@ -92,18 +100,23 @@ function start(options: SupervisorOptions, launch: Launch): ContainedProcess {
     return { ...neverRan, endedBy: supervisionLost, containment: { ...unknown, killed } };
   };
   return {
+    begin(input) {
+      say('g');
+      child.stdin?.end(input);
+      backstop.arm(limits.timeoutMs + limits.graceMs);
+    },
     end(why) {
       if (reason !== null) return;
       reason = why;
       say('e');
-      backstop.arm(launch.limits.graceMs);
+      backstop.arm(limits.graceMs);
     },
     hurry: () => say('h'),
     ended: run(),
   };
 }
 
-function argumentsOf({ deadManMs }: SupervisorOptions, launch: Launch): readonly string[] {
+function argumentsOf({ deadManMs }: SupervisorOptions, launch: AnyLaunch): readonly string[] {
   const { command, limits, recordFile, exitFile, depth, survives } = launch;
   const settings = {
     control: 3,

@@ -59,6 +59,16 @@ describe('what an earlier process left', () => {
     expect(await adoptProcess(supervisorFile, files()).ended).toMatchObject({ exitCode: 7, endedBy: null });
   });
 
+  test('is lost, not ended well, when the word it left is only half there', async () => {
+    const child = await supervise('exit 0');
+    if (child.exitCode === null) await once(child, 'exit');
+    const whole = await readFile(file('exit'), 'utf8');
+    for (const length of [0, 1, Math.floor(whole.length / 2), whole.lastIndexOf('}')]) {
+      await writeFile(file('exit'), whole.slice(0, length));
+      expect(await canAdopt(supervisorFile, files())).toBe(false);
+    }
+  });
+
   test('is not adopted by a process id that has become somebody else', async () => {
     const stranger = spawn('/bin/sleep', ['300'], { env: {}, stdio: 'ignore' });
     const bootId = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
