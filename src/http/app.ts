@@ -22,6 +22,7 @@ import { useJsonBodies } from './json-body.ts';
 import { useNotFound } from './not-found.ts';
 import type { AttachmentClient } from './openai/attachment-client.ts';
 import { useProcessingTime } from './openai/processing-time.ts';
+import { originForm } from './origin-form.ts';
 import { useRequestFraming } from './request-framing.ts';
 import { requestId } from './request-id.ts';
 import { changeRoutes } from './routes/changes.ts';
@@ -107,6 +108,7 @@ export async function createApp(deps: AppDeps): Promise<App> {
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: requestId,
     requestIdHeader: false,
+    rewriteUrl: ({ url = '' }) => originForm(url),
     // While it closes, requests on connections that are still open are answered like all others.
     return503OnClosing: false,
     bodyLimit: deps.maxPromptBytes * jsonBytesPerPromptByte + otherFieldsBytes,

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type Problem, problemBody, statusOf } from './errors.ts';
 import { isOpenAiPath, openAiError } from './openai/errors.ts';
+import { originForm } from './origin-form.ts';
 import { newRequestId } from './request-id.ts';
 
 /** What Node's parser throws: with the bytes at which it gave up. */
@@ -89,7 +90,7 @@ function problemOf(code: string | undefined): Problem {
 function pathIn(error: BrokenRequestError): string {
   const { rawPacket } = error;
   const start = Buffer.isBuffer(rawPacket) ? rawPacket.toString('latin1', 0, requestLineBytes) : '';
-  return /^[A-Z]+ (\S+)/.exec(start)?.[1] ?? '';
+  return originForm(/^[A-Z]+ (\S+)/.exec(start)?.[1] ?? '');
 }
 
 function answerText(problem: Problem, path: string): string {
@@ -100,6 +101,8 @@ function answerText(problem: Problem, path: string): string {
   const headers = {
     'content-type': openAi === undefined ? 'application/problem+json' : 'application/json; charset=utf-8',
     'x-request-id': id,
+    // What could not be read took no time to answer.
+    ...(openAi !== undefined && { 'openai-processing-ms': '0' }),
     'content-length': Buffer.byteLength(text),
     connection: 'close',
     ...(openAi ?? problem).headers,

@@ -5,13 +5,15 @@ import { hasBody } from './request-framing.ts';
 
 /** Deepest nesting of a request body: metadata may be 32 deep, and a tool's JSON schema is deeper than that only to do harm. */
 const maxDepth = 64;
+/** Each takes about two microseconds of the event loop, and no conversation has nearly as many. Those in strings do not count. */
+const maxValues = 100_000;
 
 /** JSON is UTF-8 (RFC 8259); ASCII is a part of it. In another charset the same bytes would be another prompt. */
 const charsets = ['utf-8', 'utf8', 'us-ascii'];
 
 const texts = new WeakMap<FastifyRequest, string>();
 
-/** Reads JSON bodies: UTF-8 or nothing (a replaced byte would change a prompt), and refused by depth before they are parsed. */
+/** Reads JSON bodies: UTF-8 or nothing (a replaced byte would change a prompt), and refused by depth and number of values before they are parsed. */
 export function useJsonBodies(app: FastifyInstance): void {
   app.removeAllContentTypeParsers();
   app.addHook('onRequest', (request, _reply, done) => {
@@ -48,7 +50,9 @@ function encodingRefusal(headers: FastifyRequest['headers']): string | undefined
 
 function textOf(body: Buffer): string {
   if (!isUtf8(body)) throw malformed('The request body is not UTF-8');
-  if (nesting(body) > maxDepth) throw malformed(`The request body is nested more than ${maxDepth} deep`);
+  const { depth, commas } = extent(body);
+  if (depth > maxDepth) throw malformed(`The request body is nested more than ${maxDepth} deep`);
+  if (commas >= maxValues) throw malformed(`The request body holds more than ${maxValues} values`);
   // A byte order mark is not JSON, but some clients send one.
   return body.toString('utf8').replace(/^\uFEFF/, '');
 }
@@ -62,17 +66,19 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** How deep arrays and objects are nested, brackets in strings left out; stops counting past the limit. */
-function nesting(json: Buffer): number {
+/** How deep arrays and objects are nested, and how many values follow another; strings left out. Stops counting past a limit. */
+function extent(json: Buffer): { readonly depth: number; readonly commas: number } {
   let depth = 0;
   let deepest = 0;
-  for (let at = 0; at < json.length && deepest <= maxDepth; at += 1) {
+  let commas = 0;
+  for (let at = 0; at < json.length && deepest <= maxDepth && commas < maxValues; at += 1) {
     const byte = json[at];
     if (byte === 0x22) at = endOfString(json, at);
     else if (byte === 0x7b || byte === 0x5b) deepest = Math.max(deepest, ++depth);
     else if (byte === 0x7d || byte === 0x5d) depth -= 1;
+    else if (byte === 0x2c) commas += 1;
   }
-  return deepest;
+  return { depth: deepest, commas };
 }
 
 /** The index of the quote that closes the string opened at `start`; the end of the text if none does. */

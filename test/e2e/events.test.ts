@@ -106,6 +106,9 @@ describe('the events of a job', () => {
     const frames = await allFrames(response);
     expect(response.headers.get('location')).toBe(`/jobs/${String(asRecord(frames[0]?.data)['job_id'])}`);
     expect(frames.at(-1)).toMatchObject({ event: 'end', data: { status: 'completed', result: 'hello' } });
+    const refusing = { accept: 'application/json, text/event-stream;q=0.0' };
+    const plain = await service.fetch('/execute', { method: 'POST', body, headers: refusing });
+    expect([plain.status, plain.headers.get('content-type')]).toEqual([202, 'application/json; charset=utf-8']);
     const leaving = new AbortController();
     const left = await service.fetch('/execute', {
       ...{ method: 'POST', headers, signal: leaving.signal },
@@ -137,6 +140,8 @@ describe('the log of a job', () => {
       `bytes 5-9/${size}`,
       whole.slice(5, 10),
     ]);
+    const unsure = await service.fetch(`/jobs/${id}/log`, { headers: { range: 'bytes=5-9', 'if-range': '"a"' } });
+    expect([unsure.status, await unsure.text()]).toEqual([200, whole]);
     const tail = await service.fetch(`/jobs/${id}/log`, { headers: { range: 'bytes=-7' } });
     expect(await tail.text()).toBe(whole.slice(-7));
     const past = await service.fetch(`/jobs/${id}/log`, { headers: { range: `bytes=${size}-` } });

@@ -104,6 +104,34 @@ describe('under /v1 the same is told in the words of OpenAI', () => {
   });
 });
 
+describe('the path tells whose words, in whatever form it comes', () => {
+  const openAi = expect.stringMatching(
+    /^\{"error":\{"message":"[^"]+","type":"invalid_request_error","param":null,"code":/,
+  );
+  test.each([
+    ['GET', 'http://a/v1/nothing', 404, openAi],
+    ['GET', 'HTTP://a:80/v1?x=1', 404, openAi],
+    ['PUT', 'http://a/v1/models', 405, openAi],
+    ['GET', '/v%31/nothing', 404, openAi],
+    ['PUT', '/%761/models', 405, openAi],
+    ['GET', 'http://a', 404, expect.stringContaining('"code":"not_found"')],
+    ['GET', 'http://a?/v1', 404, expect.stringContaining('"code":"not_found"')],
+    ['PUT', 'http://a/jobs', 405, expect.stringContaining('"code":"method_not_allowed"')],
+    ['GET', '/%6aobs', 200, expect.stringContaining('"jobs":[')],
+    ['GET', '/jobs/http://a', 404, expect.stringContaining('"code":"not_found"')],
+    ['GET', '/%2531', 404, expect.stringContaining('"code":"not_found"')],
+  ])('%s %s', async (method, target, status, body) => {
+    const text = `${method} ${target} HTTP/1.1\r\n${host}${auth}${close}\r\n`;
+    expect(await answerTo(await listening(), text)).toMatchObject({ status, body });
+  });
+
+  test('a request that is no HTTP too', async () => {
+    const text = `GET http://a/v1/models HTTP/1.1\r\n${host}content-length: -1\r\n\r\n`;
+    const headers = { 'openai-processing-ms': '0' };
+    expect(await answerTo(await listening(), text)).toMatchObject({ status: 400, headers, body: openAi });
+  });
+});
+
 test('this is no proxy', async () => {
   const answer = await answerTo(await listening(), 'CONNECT a:1 HTTP/1.1\r\nhost: a:1\r\n\r\n');
   expect(answer).toEqual(problem(405, 'method_not_allowed'));

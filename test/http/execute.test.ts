@@ -167,6 +167,7 @@ describe('the body', () => {
     ['UTF-16', Buffer.from('{"prompt":"a"}', 'utf16le')],
     ['nothing but brackets', '['.repeat(200_000)],
     ['nested as deep as it is long', `{"prompt":"a","metadata":${'{"a":'.repeat(20_000)}1${'}'.repeat(20_001)}`],
+    ['of more values than anybody needs', `{"prompt":"a","metadata":{"a":[${'1,'.repeat(100_000)}1]}}`],
     ['nothing but quotes and slashes', `"${'\\"'.repeat(100_000)}`],
   ])('%s is refused', async (_name, body) => {
     const { execute } = await createNativeApp();
@@ -180,9 +181,10 @@ describe('the body', () => {
     expect((await execute('\uFEFF{"prompt":"a"}')).statusCode).toBe(202);
   });
 
-  test('brackets and quotes in texts do not count as nesting', async () => {
-    const { execute } = await createNativeApp();
+  test('brackets, commas and quotes in texts do not count', async () => {
+    const { execute } = await createNativeApp({ deps: { maxPromptBytes: 200_000 } });
     expect((await execute({ prompt: `\\"${'[{'.repeat(200)}\\\\` })).statusCode).toBe(202);
+    expect((await execute({ prompt: ','.repeat(150_000) })).statusCode).toBe(202);
   });
 
   test('the last of two equal keys counts, as everywhere in JavaScript', async () => {

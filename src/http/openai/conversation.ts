@@ -32,7 +32,9 @@ type ToolCall = NonNullable<Extract<ChatMessage, { role: 'assistant' }>['tool_ca
  */
 export function conversation(asked: readonly ChatMessage[], maxBytes: number, places = chatPlaces): Conversation {
   const { messages, attachments } = withoutAttachments(asked);
-  messages.forEach((message, index) => checkMessage(message, places.content(index), maxBytes));
+  // Made once: to make one takes longer than to read a message.
+  const allowed = promptSchema(maxBytes);
+  messages.forEach((message, index) => checkMessage(message, places.content(index), allowed));
   const system = messages.filter(isSystem).map((message) => textOf(message.content));
   const turns = messages.filter(isTurn);
   const last = turns.findLastIndex(({ role }) => role === 'user');
@@ -42,7 +44,7 @@ export function conversation(asked: readonly ChatMessage[], maxBytes: number, pl
   const systemPrompt = joined(system);
   const whole =
     turns.length === 1 ? textOf(task.content) : transcript(turns.slice(0, last), task, turns.slice(last + 1));
-  for (const text of [whole, systemPrompt ?? '']) checkText(text, places.all, maxBytes);
+  for (const text of [whole, systemPrompt ?? '']) checkText(text, places.all, allowed);
   // Marks of attachments are numbered through: then all of it is told in one piece.
   const history = attachments.length > 0 || nameOf(task) !== '' || last < turns.length - 1 ? null : pastTurns(turns);
   const prompt = history === null ? whole : textOf(task.content);
@@ -152,15 +154,17 @@ function partText(part: { readonly type: string; readonly text?: unknown; readon
   return typeof part.text === 'string' ? part.text : '';
 }
 
-function checkMessage(message: ChatMessage, param: string, maxBytes: number): void {
+type TextSchema = ReturnType<typeof promptSchema>;
+
+function checkMessage(message: ChatMessage, param: string, allowed: TextSchema): void {
   const text = textOf(message.content);
   if (message.role === 'user' && text.trim() === '')
     throw badRequest(`${param}: must not be empty`, param, 'invalid_value');
-  checkText(isTurn(message) && message.role !== 'user' ? labelled(message) : text, param, maxBytes);
+  checkText(isTurn(message) && message.role !== 'user' ? labelled(message) : text, param, allowed);
 }
 
-function checkText(text: string, param: string, maxBytes: number): void {
-  const issue = text === '' ? undefined : promptSchema(maxBytes).safeParse(text).error?.issues[0];
+function checkText(text: string, param: string, allowed: TextSchema): void {
+  const issue = text === '' ? undefined : allowed.safeParse(text).error?.issues[0];
   if (issue !== undefined) throw badRequest(`${param}: ${issue.message}`, param, 'invalid_value');
 }
 

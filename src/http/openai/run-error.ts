@@ -12,6 +12,8 @@ interface Failure {
   readonly retry: boolean | undefined;
 }
 
+/** A run that met a limit of its own has said what it could: that is an answer of the reason `length`. */
+const cutShort: ReadonlySet<JobReason> = new Set(['budget', 'max_turns', 'output_limit']);
 /** Seconds: what could not start now may start once others have ended. */
 const retryAfterSeconds = '5';
 const tooManyRequests = 429;
@@ -96,7 +98,7 @@ export function unfollowedError(): OpenAiError {
 /** True where the answer is whole, or as far as the run's own limits let it come. */
 function hasAnswer(job: FinishedJob): boolean {
   const { status, reason, report } = job.outcome;
-  return status === 'completed' || ((reason === 'budget' || reason === 'max_turns') && answerText(report) !== '');
+  return status === 'completed' || (cutShort.has(reason) && answerText(report) !== '');
 }
 
 function failureFor({ outcome, startedAt }: FinishedJob): Failure {

@@ -171,7 +171,11 @@ function executeSpec(body: z.output<ReturnType<typeof executeSchema>>, json: str
 }
 
 function wantsEvents(accept: string | undefined): boolean {
-  return accept !== undefined && /(?:^|,)\s*text\/event-stream\s*(?:[;,]|$)/i.test(accept);
+  const types = (accept ?? '').split(',').map((text) => text.split(';').map((part) => part.trim().toLowerCase()));
+  // The weight 0 says: not this (RFC 9110, section 12.4.2).
+  return types.some(
+    ([type, ...more]) => type === 'text/event-stream' && !more.some((part) => /^q=0(?:\.0*)?$/.test(part)),
+  );
 }
 
 /** The metadata as the caller wrote it, numbers too: `json` is the whole body. */

@@ -45,7 +45,8 @@ export function logRoutes(app: TypedApp, { jobs }: AppDeps): void {
       reply.header('content-type', 'text/plain; charset=utf-8').header('x-content-type-options', 'nosniff');
       if (follow) return await send(reply, log, 0, null, signal);
       reply.header('accept-ranges', 'bytes');
-      const range = byteRange(headers.range, log.size);
+      // There is no validator that `If-Range` could name: its condition is false (RFC 9110, section 13.1.5).
+      const range = headers['if-range'] === undefined ? byteRange(headers.range, log.size) : null;
       if (range === 'unsatisfiable') {
         await log[Symbol.asyncDispose]();
         throw unsatisfiable(log.size);

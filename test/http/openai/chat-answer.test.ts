@@ -85,15 +85,18 @@ describe('a plain answer', () => {
     });
   });
 
-  test.each(['budget', 'max_turns'] as const)('a run cut short by %s answers what it has, as cut', async (reason) => {
-    const { chat } = await createChatApp({ script: async () => ended('failed', reason, { text: 'So far', usage }) });
-    const answer = await chat(question);
-    expect(answer.statusCode).toBe(200);
-    expect(answer.json()).toMatchObject({
-      choices: [{ message: { content: 'So far' }, finish_reason: 'length' }],
-      usage: { completion_tokens: 7 },
-    });
-  });
+  test.each(['budget', 'max_turns', 'output_limit'] as const)(
+    'a run cut short by %s answers what it has, as cut',
+    async (reason) => {
+      const { chat } = await createChatApp({ script: async () => ended('failed', reason, { text: 'So far', usage }) });
+      const answer = await chat(question);
+      expect(answer.statusCode).toBe(200);
+      expect(answer.json()).toMatchObject({
+        choices: [{ message: { content: 'So far' }, finish_reason: 'length' }],
+        usage: { completion_tokens: 7 },
+      });
+    },
+  );
 
   test('a name of a model that could break a header is left out', async () => {
     const { chat } = await createChatApp({ script: async () => completed({ text: 'x', resolvedModel: 'a\r\nb: c' }) });
