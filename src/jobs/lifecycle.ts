@@ -3,7 +3,7 @@ import type { Dispatcher } from './dispatcher.ts';
 import { defaultFollowUpTtlMs } from './job-access.ts';
 import type { JobService, JobServiceControl, JobServiceDeps } from './job-service.ts';
 import type { JobSignals } from './job-signals.ts';
-import type { Claim, JobPage } from './ports.ts';
+import type { JobPage } from './ports.ts';
 import { startRetention } from './retention.ts';
 import type { RunningJobs } from './running-jobs.ts';
 
@@ -20,8 +20,6 @@ type Lifecycle = Pick<JobServiceControl, 'recover' | 'begin' | 'drain' | 'hurry'
 export function createLifecycle(deps: LifecycleDeps): Lifecycle {
   const { store, queue, clock, log, runner, signals, running, dispatcher } = deps;
   let draining: Promise<void> | undefined;
-  /** Claims that wait for `begin`. */
-  let adopted: readonly Claim[] = [];
   let stopRetention: (() => Promise<void>) | undefined;
 
   async function drain(drainMs: number): Promise<void> {
@@ -40,7 +38,8 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
   return {
     isDraining: () => draining !== undefined,
     async recover() {
-      if (deps.adoptsRuns) adopted = await adoptRuns(deps);
+      // They need nothing that is still to be prepared: not the base, not a place that is swept.
+      if (deps.adoptsRuns) for (const claim of await adoptRuns(deps)) queue.add(() => running.run(claim));
       const changed = await store.membership.recover(clock.now());
       if (changed.length > 0) log.warn({ jobs: changed.length }, 'jobs of an earlier process were ended');
     },
@@ -53,8 +52,6 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
         ...{ store: store.jobs, runner, clock, log, ttlMs: deps.ttlMs },
         followUpTtlMs: deps.followUpTtlMs ?? defaultFollowUpTtlMs,
       });
-      for (const claim of adopted) queue.add(() => running.run(claim));
-      adopted = [];
       dispatcher.begin();
     },
     drain(drainMs) {

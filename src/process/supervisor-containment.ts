@@ -12,8 +12,9 @@ import {
   supervisionLost,
   termShareOfGrace,
 } from './containment.ts';
+import { limitOf } from './process-mark.ts';
 import { killStrays } from './strays.ts';
-import { EndSchema, endOf, StartSchema } from './supervisor-lines.ts';
+import { type EndLine, EndSchema, endOf, StartSchema } from './supervisor-lines.ts';
 
 export interface SupervisorOptions {
   /** The program built from native/supervise.c. */
@@ -65,9 +66,12 @@ function start(options: SupervisorOptions, launch: Launch): ContainedProcess {
     return { end() {}, hurry() {}, ended: notSpawned(child) };
 
   let reason: string | null = null;
+  const told = Promise.withResolvers<EndLine>();
   const lines = readLines(control, (line) => {
     const started = StartSchema.safeParse(line);
     if (started.success) launch.onSpawn?.(started.data.pid);
+    const end = EndSchema.safeParse(line);
+    if (end.success) told.resolve(end.data);
   });
   const backstop = createBackstop(options, child, lines);
   backstop.arm(launch.limits.timeoutMs + launch.limits.graceMs);
@@ -77,17 +81,14 @@ function start(options: SupervisorOptions, launch: Launch): ContainedProcess {
   const beat = setInterval(say, beatMs, 'b');
   const closed = new Promise((resolve) => control.once('close', resolve));
   const run = async (): Promise<ContainedEnd> => {
-    await Promise.all([once(child, 'exit'), closed]);
+    // The line of the end is the last that it does: what is left of it goes by itself.
+    const end = await Promise.race([told.promise, Promise.all([once(child, 'exit'), closed]).then(() => null)]);
     clearInterval(beat);
     backstop.stop();
-    const end = EndSchema.safeParse(lines.at(-1));
-    if (end.success) return endOf(end.data, command.file, reason);
+    if (end !== null) return endOf(end, command.file, reason);
     // Guard and keeper were killed together, so nobody swept.
     const program = StartSchema.safeParse(lines.at(0));
-    const killed = await killStrays({
-      session: program.data?.pid ?? null,
-      marks: mark === undefined || mark === null ? [] : [mark],
-    });
+    const killed = await killStrays({ session: program.data?.pid ?? null, marks: mark === undefined ? [] : [mark] });
     const unknown = { level: 'supervisor', survivors: null, peakRssBytes: null, cpuMs: null } as const;
     return { ...neverRan, endedBy: supervisionLost, containment: { ...unknown, killed } };
   };
@@ -104,7 +105,7 @@ function start(options: SupervisorOptions, launch: Launch): ContainedProcess {
 }
 
 function argumentsOf({ deadManMs }: SupervisorOptions, launch: Launch): readonly string[] {
-  const { command, limits, recordFile, exitFile, depth, survives } = launch;
+  const { command, limits, recordFile, exitFile, depth, survives, mark } = launch;
   const settings = {
     control: 3,
     cwd: command.cwd,
@@ -119,6 +120,7 @@ function argumentsOf({ deadManMs }: SupervisorOptions, launch: Launch): readonly
     nice: niceness,
     depth: depth ?? 0,
     adopt: survives === true ? 1 : 0,
+    ...(mark === undefined ? {} : { mark: limitOf(mark) }),
     ...(recordFile === undefined ? {} : { record: recordFile }),
     ...(exitFile === undefined ? {} : { exit: exitFile }),
   };
