@@ -285,11 +285,11 @@ static void become(char **command, pid_t keeper) {
   bool ready = prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == keeper && setsid() >= 0 &&
                setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0}) == 0 && limit(RLIMIT_FSIZE, set.fsize) &&
                limit(RLIMIT_NOFILE, set.nofile) && limit(RLIMIT_DATA, set.data) &&
-               (set.nice == 0 || setpriority(PRIO_PROCESS, 0, set.nice) == 0) &&
                (set.cwd == NULL || chdir(set.cwd) == 0);
   if (!ready) return;
   if (!limit(RLIMIT_RTTIME, set.mark)) errno = 0; /* only the last net has wider meshes then */
   write_record(keeper, getpid());
+  if (set.nice != 0 && setpriority(PRIO_PROCESS, 0, set.nice) != 0) return;
   if (sigprocmask(SIG_SETMASK, &none, NULL) == 0) execv(command[0], command);
 }
 

@@ -31,7 +31,10 @@ export async function killStrays(marks: StrayMarks): Promise<number> {
   while (performance.now() < deadline) {
     const { strays, supervisors } = await findStrays(wanted);
     if (strays.length + supervisors.length === 0) break;
-    for (const pid of supervisors) send(pid, 'SIGUSR1');
+    for (const pid of supervisors) {
+      send(pid, 'SIGUSR1');
+      send(pid, 'SIGCONT');
+    }
     for (const pid of strays) {
       killed.add(pid);
       send(pid, 'SIGKILL');
