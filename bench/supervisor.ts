@@ -180,7 +180,10 @@ function linesOf(output: string): readonly Line[] {
   return output
     .split('\n')
     .slice(0, -1)
-    .map((line): Line => JSON.parse(line));
+    .map((text) => {
+      const line: Line = JSON.parse(text);
+      return line;
+    });
 }
 
 function median(list: readonly number[]): number {

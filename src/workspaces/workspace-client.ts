@@ -2,6 +2,7 @@ import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { JobId } from '../jobs/job.ts';
 import type { Log, Workspace, WorkspaceManager } from '../jobs/ports.ts';
+import { killStrays } from '../process/strays.ts';
 import { openPatch, readDetails } from './kept-changes.ts';
 import { openWorkspaceChannel, type WorkspaceChannel, WorkspaceProcessGone } from './workspace-channel.ts';
 import type { WorkspaceSettings } from './workspace-protocol.ts';
@@ -89,11 +90,16 @@ interface Known {
   hasSwept: boolean;
 }
 
-function keepProcess(settings: WorkspaceSettings, known: Known, log: Log) {
+/** In the environment of each git that such a process starts, and of nobody else. */
+const markName = 'AGENT_SERVICE_WORKSPACES';
+
+function keepProcess(given: WorkspaceSettings, known: Known, log: Log) {
+  const owner = resolve(given.jobsDir);
+  const settings = { ...given, gitEnv: { ...given.gitEnv, [markName]: owner } };
   const closing = new AbortController();
   let channel = openWorkspaceChannel(settings, log);
   /** Resolves to a process that knows what the one before it knew. */
-  let ready = Promise.resolve(channel);
+  let ready = endLeftovers().then(() => channel);
   void keepAlive();
 
   async function keepAlive(): Promise<void> {
@@ -111,9 +117,16 @@ function keepProcess(settings: WorkspaceSettings, known: Known, log: Log) {
   }
 
   async function restart(waitMs: number): Promise<WorkspaceChannel> {
+    await endLeftovers();
     await delay(waitMs, undefined, { signal: closing.signal });
     channel = openWorkspaceChannel(settings, log);
     return await tell(channel, known, closing.signal);
+  }
+
+  /** A process that was killed has told nobody to end what it had started; one of an earlier service neither. */
+  async function endLeftovers(): Promise<void> {
+    const processes = await killStrays({ session: null, marks: [`${markName}=${owner}`] });
+    if (processes > 0) log.warn({ processes }, 'what an earlier process of the workspaces had started was ended');
   }
 
   async function usable(): Promise<WorkspaceChannel> {
