@@ -45,15 +45,13 @@ async function measure(root: string, files: number): Promise<void> {
   const print = (what: string, ms: readonly number[], unit = clone) =>
     console.log(`  ${what.padEnd(40)} ${median(ms).toFixed(1).padStart(9)} ms   ${(median(ms) / unit).toPrecision(2)}`);
 
-  const bare = await startManager(root, 'no-pool', base, 0);
-  const made: Workspace[] = [];
-  print(
-    'pool miss: a clone of its own',
-    await repeat(3, async () => void made.push(await bare.create(createJobId(), never))),
-  );
+  const { manager: bare, frozen } = await startManager(root, 'no-pool', base, 0);
+  const made: Workspace[] = [await bare.create(createJobId(), never)];
+  await until(() => frozen() > 0);
+  print('pool miss', await repeat(3, async () => void made.push(await bare.create(createJobId(), never))));
   await bare.close();
 
-  const manager = await startManager(root, 'pool', base, poolSize);
+  const { manager } = await startManager(root, 'pool', base, poolSize);
   const hits: number[] = [];
   for (let n = 0; n < rounds; n += 1) {
     await full(manager);
@@ -112,8 +110,13 @@ async function take(workspace: Workspace | undefined, files: number): Promise<vo
   if (changes?.filesChanged !== files || changes.problem !== null) throw new Error(JSON.stringify(changes));
 }
 
-async function startManager(root: string, name: string, basePath: string, size: number): Promise<GitWorkspaces> {
-  const quiet = { debug() {}, info() {}, warn: console.warn, error: console.error };
+/** `frozen` answers how many clones there were to copy from. */
+async function startManager(root: string, name: string, basePath: string, size: number) {
+  let frozen = 0;
+  const debug = (_: object, message: string) => {
+    if (message === 'a clone is there to be copied') frozen += 1;
+  };
+  const quiet = { debug, info() {}, warn: console.warn, error: console.error };
   const directory = join(root, name);
   const manager = createWorkspaceManager({
     ...{ basePath, baseUrl: null, baseBranch: null, fetchDebounceMs: 0, poolSize: size, gitEnv },
@@ -126,11 +129,15 @@ async function startManager(root: string, name: string, basePath: string, size: 
   });
   await manager.start(never);
   await manager.sweep();
-  return manager;
+  return { manager, frozen: () => frozen };
 }
 
 async function full(manager: GitWorkspaces): Promise<void> {
-  while (manager.ready() < poolSize) await new Promise((resolve) => setTimeout(resolve, 50));
+  await until(() => manager.ready() === poolSize);
+}
+
+async function until(isSo: () => boolean): Promise<void> {
+  while (!isSo()) await new Promise((resolve) => setTimeout(resolve, 50));
 }
 
 async function makeRepository(path: string, files: number): Promise<void> {

@@ -12,12 +12,13 @@
  * guard dies the kernel tells it (SIGUSR2), and it kills everything. When the keeper dies the guard does. Setsid, double
  * forks, stopped processes and emptied environments make no difference to that.
  *
- * Standard input, output and error are the program's own and must be files. Settings, all optional, times in ms:
- *   control=FD       a socket to the service. In: 'b' I live, 'e' end it, 'h' from now on without grace. Out: a JSON line at
- *                    the start, one at the end; then the service closes. Without the last line, the end of the socket says
- *                    that guard and keeper are both gone.
+ * Standard input, output and error are the program's own; what it writes to must be files. Settings, all optional, times in ms:
+ *   control=FD       a socket to the service. In: 'b' I live, 'e' end it, 'h' from now on without grace, 'g' its work begins.
+ *                    Out: a JSON line at the start, one at the end; then the service closes. Without the last line, the end
+ *                    of the socket says that guard and keeper are both gone.
  *   dead-man-ms=N    kill everything when nothing came for that long;  adopt=1  go on without the service instead, for good
  *   timeout-ms=N     end the program then;  idle-ms=N  end it when neither output has grown for that long
+ *   waits=1          both times count from 'g' on: the program was started before there is anything for it to do
  *   output-bytes=N   end it when both outputs together hold more
  *   term-ms=N kill-ms=N   when SIGTERM and SIGKILL follow SIGINT
  *   depth=N          the program is a sandbox: what is to be signalled with grace are its descendants below N generations
@@ -68,7 +69,7 @@ static struct {
   const char *cwd, *record, *exit_file;
   ms_t depth, timeout, idle, output, term, kill, dead_man, fsize, nofile, data, mark;
   int control, nice;
-  bool adopt;
+  bool adopt, waits;
 } set = {.control = -1};
 
 static int record_fd = -1, exit_fd = -1;
@@ -332,6 +333,12 @@ static void terminate(void) {
   signal_descendants(SIGCONT, 1, INT_MAX);
 }
 
+static void begin_work(void) {
+  set.waits = false;
+  timeout_at = set.timeout > 0 ? now() + set.timeout : NEVER;
+  grew_at = now();
+}
+
 static void read_control(void) {
   char bytes[256];
   ssize_t size = read(set.control, bytes, sizeof bytes);
@@ -346,6 +353,7 @@ static void read_control(void) {
   if (set.dead_man > 0) dead_at = now() + set.dead_man;
   for (ssize_t i = 0; i < size; i++) {
     if (bytes[i] == 'e') end("request", false);
+    if (bytes[i] == 'g' && set.waits) begin_work();
     if (bytes[i] == 'h') {
       set.kill = 0;
       if (ended_by != NULL) end(ended_by, true);
@@ -370,7 +378,7 @@ static void check_output(void) {
   if (size != output_size) grew_at = now();
   output_size = size;
   if (set.output > 0 && size > set.output) end("output_limit", false);
-  if (set.idle > 0 && now() - grew_at >= set.idle) end("idle", false);
+  if (set.idle > 0 && !set.waits && now() - grew_at >= set.idle) end("idle", false);
 }
 
 static int time_left(void) {
@@ -382,10 +390,9 @@ static int time_left(void) {
 }
 
 static void watch(int signals) {
-  timeout_at = set.timeout > 0 ? now() + set.timeout : NEVER;
+  if (!set.waits) begin_work();
   dead_at = set.dead_man > 0 && set.control >= 0 ? now() + set.dead_man : NEVER;
   check_at = set.idle > 0 || set.output > 0 ? now() + OUTPUT_CHECK_MS : NEVER;
-  grew_at = now();
   while (reap(false) && !program_ended && now() < kill_at) {
     struct pollfd waits[] = {{.fd = signals, .events = POLLIN}, {.fd = set.control, .events = POLLIN}};
     if (poll(waits, 2, time_left()) > 0) {
@@ -528,6 +535,7 @@ static bool setting(const char *argument) {
   if (strncmp(argument, "control=", 8) == 0) set.control = atoi(value);
   else if (strncmp(argument, "nice=", 5) == 0) set.nice = atoi(value);
   else if (strncmp(argument, "adopt=", 6) == 0) set.adopt = atoi(value) != 0;
+  else if (strncmp(argument, "waits=", 6) == 0) set.waits = atoi(value) != 0;
   else return false;
   return true;
 }

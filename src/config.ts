@@ -96,6 +96,11 @@ export const ConfigSchema = z
       .describe(
         'Below this much free space no job is admitted: running ones and the store still need some; 0: no floor',
       ),
+    MAX_WORKSPACE_BYTES: integer(0, 999_999_999_999_999)
+      .prefault('68719476736')
+      .describe(
+        'What one job may take on disk, its clone and log included; over it, it is ended (`disk_limit`). The default is what one file may have: it stops a runaway. 0: no limit',
+      ),
     MAX_PROMPT_BYTES: integer(1, 10_485_760)
       .prefault('4194304')
       .describe('Longest prompt; the CLI itself takes up to 10 MiB'),
@@ -140,6 +145,11 @@ export const ConfigSchema = z
       .default('kill')
       .describe(
         'What becomes of running jobs when the service ends, also by a crash. kill: they end with it, as nothing outlives a container. adopt: they go on and the next start takes them over; for a plain host',
+      ),
+    WARM_AGENTS: integer(0, 100)
+      .prefault('0')
+      .describe(
+        'Agents kept started, each in a clone of its own, for /v1 calls with the default model and effort: these reach it sooner. 160 MB of memory each; 0 keeps none',
       ),
     IDLE_TIMEOUT_SECONDS: integer(0, maxSeconds)
       .prefault('0')

@@ -5,13 +5,19 @@ import {
   clock,
   createContainment,
   createRunner,
+  createWarm,
   createWorkspaces,
+  monotonicClock,
   openAiSettings,
+  roomSettings,
+  setClocks,
   webhookSettings,
 } from './adapters.ts';
+import { createDiskMeter } from './agents/disk-meter.ts';
 import { providers } from './agents/registry.ts';
 import { createRunLog } from './agents/run-log.ts';
 import { createRunRecorder } from './agents/run-recorder.ts';
+import type { WarmAgents } from './agents/warm-agents.ts';
 import { type Config, ConfigError } from './config.ts';
 import { AccessTokenError, type AccessTokens, findAccessTokens } from './http/access-tokens.ts';
 import { type App, createApp } from './http/app.ts';
@@ -21,11 +27,12 @@ import { createWebhookClient, type WebhookSettings } from './http/webhook-client
 import { createJobService, type JobServiceControl } from './jobs/job-service.ts';
 import type { AgentRunner, Store } from './jobs/ports.ts';
 import type { Containment } from './process/containment.ts';
+import { createRemover } from './process/remover.ts';
 import { createMemoryQueue } from './queue/memory-queue.ts';
 import { createSqliteStore } from './store/sqlite-store.ts';
 import { createLogger, type Logger } from './telemetry/logger.ts';
 import { createMetrics, type Metrics } from './telemetry/metrics.ts';
-import { createFreeSpaceCheck } from './workspaces/free-space.ts';
+import { createFreeSpaceCheck, freeBytes } from './workspaces/free-space.ts';
 import type { Workspaces } from './workspaces/workspace-client.ts';
 
 /** The composition root: the one place that knows which adapter stands behind which port. */
@@ -63,6 +70,7 @@ interface Parts {
   readonly metrics: Metrics;
   readonly containment: Containment;
   readonly webhooks: WebhookSettings | null;
+  readonly warm: WarmAgents | null;
 }
 
 /** The store's check is a write: once a second is enough. The CLI's check starts a process; it keeps its own answer. */
@@ -85,12 +93,13 @@ export async function startService({ config, env, version }: ServiceOptions): Pr
     await store.ready();
     const tokens = await accessTokens(config, dataDir);
     const parts = await createParts({ config, env, version }, dataDir, store, log);
-    const { jobs, metrics, webhooks, containment } = parts;
+    const { jobs, metrics, webhooks, containment, workspaces } = parts;
     await jobs.recover();
     const starting = new AbortController();
     let begun = false;
     const app = await createApp({
       ...{ jobs, metrics, log, clock, version, containment: containment.level },
+      cloneMethod: workspaces.method,
       verifyToken: createTokenVerifier(tokens.digests),
       readiness: readinessOf(parts, () => begun),
       maxPromptBytes: config.MAX_PROMPT_BYTES,
@@ -123,20 +132,32 @@ async function createParts(
 ): Promise<Parts> {
   // First what may refuse the settings: what comes after it starts a process.
   const containment = await createContainment(config, dataDir, log);
-  const workspaces = createWorkspaces(config, dataDir, env, log);
+  const room = roomSettings(config, dataDir);
+  const freeSpace = createFreeSpaceCheck({ ...room, clock: monotonicClock, log });
+  const disk = createDiskMeter({ limitBytes: config.MAX_WORKSPACE_BYTES, log });
+  const remover = createRemover({ log, onRemoved: (ms) => metrics.workspaces.removed(ms) });
+  const metrics = createMetrics({
+    version,
+    stats: () => jobs.stats(),
+    warmAgents: () => warm?.ready() ?? 0,
+    workspaces: {
+      poolReady: () => workspaces.figures().poolReady,
+      removalsPending: () => remover.pending() + workspaces.figures().removalsPending,
+      removalsQuarantined: () => remover.quarantined() + workspaces.figures().removalsQuarantined,
+      jobBytes: disk.totalBytes,
+      freeBytes: () => freeBytes(room.directories.JOBS_DIR),
+    },
+  });
+  const workspaces = createWorkspaces(config, dataDir, metrics.workspaces, env, log);
   const runsDir = join(dataDir, 'runs');
   const recorder = createRunRecorder({ runsDir, log });
-  const runner = createRunner(config, { runsDir, recorder, containment }, env, log);
+  const runner = createRunner(config, { runsDir, recorder, containment, disk, remover }, env, log);
+  const warm = createWarm(config, workspaces, runner, log);
   const webhooks = webhookSettings(config);
-  const metrics = createMetrics({ version, stats: () => jobs.stats() });
-  const freeSpace = createFreeSpaceCheck({
-    directories: { DATA_DIR: dataDir, JOBS_DIR: resolve(config.JOBS_DIR ?? join(dataDir, 'jobs')) },
-    minFreeBytes: config.MIN_FREE_DISK_BYTES,
-    ...{ clock, log },
-  });
   const jobs = createJobService({
     refusal: freeSpace,
-    ...{ store, workspaces, runner, clock, log },
+    ...{ store, workspaces: warm?.workspaces ?? workspaces, runner, clock, setClocks: setClocks(config), log },
+    ...(warm !== null && { readyIds: warm }),
     runLog: createRunLog({ runsDir, recorder, providers }),
     queue: createMemoryQueue(config.MAX_CONCURRENCY),
     ...(webhooks !== null && { postWebhook: createWebhookClient(webhooks) }),
@@ -147,7 +168,7 @@ async function createParts(
     followUpTtlMs: config.FOLLOW_UP_TTL_SECONDS * 1000,
     adoptsRuns: config.RESTART_POLICY === 'adopt',
   });
-  return { config, log, store, workspaces, runner, jobs, freeSpace, metrics, containment, webhooks };
+  return { config, log, store, workspaces, runner, jobs, freeSpace, metrics, containment, webhooks, warm };
 }
 
 async function useDataDir(dataDir: string): Promise<void> {
@@ -173,19 +194,17 @@ async function accessTokens(config: Config, dataDir: string): Promise<AccessToke
 }
 
 function readinessOf({ store, workspaces, runner, jobs, freeSpace }: Parts, hasBegun: () => boolean) {
-  const checks = createReadiness(
-    [
-      { what: 'The job store', check: async () => await storeReason(store), maxAgeMs: storeCheckMs },
-      { what: 'The agent CLI', check: () => runner.check(), maxAgeMs: fileCheckMs },
-      { what: 'The base repository', check: () => workspaces.check(), maxAgeMs: fileCheckMs },
-      { what: 'The disk', check: freeSpace, maxAgeMs: fileCheckMs },
-    ],
-    clock,
-  );
+  const all = [
+    { what: 'The job store', check: async () => await storeReason(store), maxAgeMs: storeCheckMs },
+    { what: 'The agent CLI', check: () => runner.check(), maxAgeMs: fileCheckMs },
+    { what: 'The base repository', check: () => workspaces.check(), maxAgeMs: fileCheckMs },
+    { what: 'The disk', check: freeSpace, maxAgeMs: fileCheckMs },
+  ];
+  // Of its own, for an answer from before the beginning must not be kept beyond it.
+  const [early, later] = [createReadiness(all, monotonicClock), createReadiness(all, monotonicClock)];
   return async (): Promise<readonly string[]> => {
     if (jobs.stats().draining) return ['The service is shutting down'];
-    const reasons = await checks();
-    return hasBegun() ? reasons : ['The service is starting', ...reasons];
+    return hasBegun() ? await later() : ['The service is starting', ...(await early())];
   };
 }
 
@@ -197,13 +216,14 @@ async function storeReason(store: Store): Promise<string | null> {
 }
 
 /** Prepares the base, cleans up after a dead process, then lets jobs run. Jobs are accepted meanwhile. Never rejects. */
-async function begin({ workspaces, runner, jobs, log }: Parts, signal: AbortSignal): Promise<void> {
+async function begin({ workspaces, runner, jobs, warm, log }: Parts, signal: AbortSignal): Promise<void> {
   const missing = await runner.check();
   if (missing !== null) log.warn({ reason: missing }, 'jobs will fail until the agent CLI is there');
   while (!signal.aborted) {
     try {
       await workspaces.start(signal);
       await jobs.begin();
+      if (!signal.aborted) warm?.begin();
       const reason = await workspaces.check();
       if (reason === null) return log.info({}, 'ready');
       return log.warn({ reason }, 'jobs will fail until the base repository can be used');
@@ -221,7 +241,7 @@ interface Beginning {
 }
 
 async function stop(parts: Parts, app: App, { starting, beginning }: Beginning): Promise<void> {
-  const { config, log, jobs, workspaces, store } = parts;
+  const { config, log, jobs, workspaces, warm, store } = parts;
   log.info({ ...jobs.stats() }, 'shutting down');
   const drainMs = config.DRAIN_SECONDS * 1000;
   const tooLate = new AbortController();
@@ -234,6 +254,7 @@ async function stop(parts: Parts, app: App, { starting, beginning }: Beginning):
     const drained = jobs.drain(drainMs);
     starting.abort(new Error('the service is shutting down'));
     await beginning;
+    await warm?.close();
     await drained;
     await closeServer(app);
     await workspaces.close();

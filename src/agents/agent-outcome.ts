@@ -8,6 +8,8 @@ import type { AgentResult } from './provider.ts';
 
 /** Given as the reason to end an agent that had its result out and did not leave. */
 export const lingering = 'lingering';
+/** Given as the reason to end an agent whose job took more disk space than is allowed. */
+export const overDisk = 'disk_limit';
 
 type Verdict = Pick<JobOutcome, 'status' | 'reason' | 'error'>;
 
@@ -28,6 +30,8 @@ export function judge(exit: ProcessExit, found: Found<AgentResult>, spec: JobSpe
       return failed('lost', 'lost', "The agent's supervisor was ended from outside, or lost the service");
     case 'output_limit':
       return failed('failed', 'output_limit', 'The agent printed more than is allowed');
+    case overDisk:
+      return failed('failed', 'disk_limit', 'The job took more disk space than is allowed');
     default:
       return verdictOf(endedOutcome(endReason(exit.endedBy)));
   }

@@ -2,7 +2,7 @@ import { claudeEvents } from './claude-events.ts';
 import { claudeHistory } from './claude-history.ts';
 import { createClaudeReader } from './claude-reader.ts';
 import { readClaudeResult } from './claude-result.ts';
-import { claudeStdin, takesLines } from './claude-stdin.ts';
+import { claudeLines, claudeStdin, takesLines } from './claude-stdin.ts';
 import type { AgentProvider, AgentVariables, Invocation } from './provider.ts';
 import type { RunPaths } from './run-directory.ts';
 
@@ -17,6 +17,10 @@ export const claude: AgentProvider = {
   stdin: claudeStdin,
   history: claudeHistory,
   args: claudeArgs,
+  early: {
+    args: (invocation) => [...commonArgs(invocation), lineInput],
+    stdin: claudeLines,
+  },
   variables: claudeVariables,
   output: {
     // Values without their keys, so that they match whatever space the JSON has. Each costs a search of all output: the
@@ -29,8 +33,19 @@ export const claude: AgentProvider = {
   events: claudeEvents,
 };
 
-function claudeArgs({ id, spec, paths, sessionId }: Invocation): readonly string[] {
-  const { model, agent, effort, systemPrompt, history } = spec;
+const lineInput = '--input-format=stream-json';
+
+function claudeArgs(invocation: Invocation): readonly string[] {
+  const { spec, paths } = invocation;
+  return [
+    ...commonArgs(invocation),
+    ...(takesLines(spec) ? [lineInput] : []),
+    ...(spec.systemPrompt === null ? [] : [`--append-system-prompt-file=${paths.systemPrompt}`]),
+  ];
+}
+
+function commonArgs({ id, spec, paths, sessionId }: Invocation): readonly string[] {
+  const { model, agent, effort, history } = spec;
   return [
     '-p',
     '--output-format=stream-json',
@@ -46,10 +61,8 @@ function claudeArgs({ id, spec, paths, sessionId }: Invocation): readonly string
     ...(model === null ? [] : [`--model=${model}`]),
     ...(agent === null ? [] : [`--agent=${agent}`]),
     ...(effort === null ? [] : [`--effort=${effort}`]),
-    ...(takesLines(spec) ? ['--input-format=stream-json'] : []),
     // Resumed from a copy: else the run would have the id of the session that it goes on from.
     ...(history === undefined ? [] : [`--resume=${paths.history}`, '--fork-session']),
-    ...(systemPrompt === null ? [] : [`--append-system-prompt-file=${paths.systemPrompt}`]),
   ];
 }
 

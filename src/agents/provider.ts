@@ -16,10 +16,20 @@ export interface AgentProvider {
   history?(turns: readonly PastTurn[], cwd: string, model: string | null): string;
   /** No value of a caller gets into the arguments, except one that matched a strict pattern at the edge. */
   args(invocation: Invocation): readonly string[];
+  /** How it is started before its job is there; absent: it cannot be. */
+  readonly early?: EarlyStart;
   variables(paths: RunPaths): AgentVariables;
   readonly output: AgentOutput;
   /** Absent: every line becomes an event without parts. */
   readonly events?: EventFormat;
+}
+
+/** A CLI that waits for its prompt on its standard input. */
+export interface EarlyStart {
+  /** What is settled at its start: a run whose own would be others, but for id, paths and session, needs another start. */
+  args(invocation: Invocation): readonly string[];
+  /** All that goes to its standard input once the job is there, what else the job asks for among it. */
+  stdin(spec: JobSpec): string;
 }
 
 export interface Invocation {

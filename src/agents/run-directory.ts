@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto';
+import { lstatSync } from 'node:fs';
 import { mkdir, readdir, rename, rmdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import type { JobId } from '../jobs/job.ts';
+import { type JobId, maxAttempts } from '../jobs/job.ts';
 import { isJobId } from '../jobs/job-id.ts';
 import type { Log } from '../jobs/ports.ts';
-import { removeTree } from '../process/remove-tree.ts';
+import type { Remover } from '../process/remover.ts';
 
 /** The files of one run, all in one directory of its own. */
 export interface RunPaths {
@@ -39,9 +40,11 @@ export interface RunDirectories {
   hold(name: string): void;
   /** Makes an empty directory for a run; what an earlier attempt left is put away. */
   create(name: string, input: RunInput): Promise<RunPaths>;
-  /** Takes the agent's own files away and leaves the logs. Never rejects: what it cannot remove is left to `sweep`. */
+  /** Lays down what a run reads in a directory that was made before its job was there. */
+  fill(name: string, input: RunInput): Promise<RunPaths>;
+  /** Takes the agent's own files away and leaves the logs. Never rejects: what cannot be moved is tried again later. */
   release(name: string): Promise<void>;
-  /** Takes all of it away. Never rejects. */
+  /** Takes all of it away, of a job all attempts. Never rejects. */
   remove(name: string): Promise<void>;
   /** The jobs whose runs are here and not under way. */
   idle(): Promise<readonly JobId[]>;
@@ -50,50 +53,37 @@ export interface RunDirectories {
 }
 
 const trashPrefix = '.trash-';
-/** Far below what a command line may hold. */
-const maxRemovedAtOnce = 200;
+/** Of ten thousand kept runs nearly none has anything to be taken away: they are asked for together. */
+const sweptAtOnce = 100;
 /** Names that are not a job's: made for a moment, and trash after a restart. */
 export const scratchPrefix = '.check-';
 
-export function createRunDirectories(runsDir: string, log: Log): RunDirectories {
+export function createRunDirectories(runsDir: string, remover: Remover, log: Log): RunDirectories {
   // The agent is told these paths, and stands elsewhere.
   const root = resolve(runsDir);
-  const removeLater = createRemover(log);
   /** Created here and not yet released. */
   const inUse = new Set<string>();
 
-  const discard = async (...paths: readonly string[]): Promise<void> => {
-    try {
-      // Out of sight at once. The new parent is ours: an agent that put a link in a directory's place moves only the link.
-      const trash = join(root, `${trashPrefix}${randomUUID()}`);
-      await mkdir(trash, { recursive: true, mode: 0o700 });
-      const moved = await Promise.all(paths.map((path, i) => moveIfThere(path, join(trash, String(i)))));
-      if (moved.includes(true)) removeLater(trash);
-      else await rmdir(trash);
-    } catch (error) {
-      log.warn({ err: error, paths }, 'a directory could not be moved away; the next start tries again');
-    }
-  };
+  const discard = createDiscard(root, remover, log);
   const paths = (name: string): RunPaths => runPaths(root, name);
 
   return {
     paths,
     hold: (name) => void inUse.add(name),
-    async create(name, { prompt, systemPrompt, history }) {
+    async create(name, input) {
       const run = paths(name);
       inUse.add(name);
       await mkdir(root, { recursive: true, mode: 0o700 });
       if (!(await makeDirectory(run.directory))) {
-        await discard(run.directory);
+        await moveAway(root, [run.directory], remover);
         await mkdir(run.directory, { mode: 0o700 });
       }
-      await Promise.all([
-        mkdir(run.config, { mode: 0o700 }),
-        mkdir(run.tmp, { mode: 0o700 }),
-        writeFile(run.prompt, prompt, { mode: 0o600 }),
-        ...(systemPrompt === null ? [] : [writeFile(run.systemPrompt, systemPrompt, { mode: 0o600 })]),
-        ...(history === null ? [] : [writeFile(run.history, history, { mode: 0o600 })]),
-      ]);
+      await Promise.all([mkdir(run.config, { mode: 0o700 }), mkdir(run.tmp, { mode: 0o700 }), writeInputs(run, input)]);
+      return run;
+    },
+    async fill(name, input) {
+      const run = paths(name);
+      await writeInputs(run, input);
       return run;
     },
     async release(name) {
@@ -101,39 +91,101 @@ export function createRunDirectories(runsDir: string, log: Log): RunDirectories 
       inUse.delete(name);
     },
     async remove(name) {
-      await discard(paths(name).directory);
+      await discard(...attemptNames(name).map((one) => paths(one).directory));
       inUse.delete(name);
     },
-    idle: async () => (await entries(root)).filter(isJobId).filter((id) => !inUse.has(id)),
+    async idle() {
+      const busy = new Set([...inUse].map(jobIdOf));
+      const ids = new Set((await entries(root)).map(jobIdOf));
+      return [...ids].filter((id) => id !== null).filter((id) => !busy.has(id));
+    },
     async sweep(known) {
-      for (const name of await entries(root)) {
-        if (inUse.has(name)) continue;
-        if (name.startsWith(trashPrefix)) removeLater(join(root, name));
+      const put = async (name: string): Promise<void> => {
+        const id = jobIdOf(name);
+        if (name.startsWith(trashPrefix)) remover.remove(join(root, name));
         else if (name.startsWith(scratchPrefix)) await discard(paths(name).directory);
-        else if (isJobId(name) && (await known(name))) await discard(paths(name).config, paths(name).tmp);
-        else if (isJobId(name)) await discard(paths(name).directory);
-      }
+        else if (id !== null && !(await known(id))) await discard(paths(name).directory);
+        else if (id !== null) await discard(...[paths(name).config, paths(name).tmp].filter(isThere));
+      };
+      const left = (await entries(root)).filter((name) => !inUse.has(name));
+      await inBatches(left, put);
     },
   };
 }
 
-/** Removes in the background, one process at a time for all that came meanwhile: more would compete with the agents. */
-function createRemover(log: Log): (path: string) => void {
-  const waste: string[] = [];
-  let removing = false;
-  const removeWaste = async (): Promise<void> => {
-    removing = true;
-    while (waste.length > 0) {
-      const paths = waste.splice(0, maxRemovedAtOnce);
-      const error = await removeTree(...paths);
-      if (error !== null) log.warn({ err: error, paths }, 'not all could be removed; the next start tries again');
+async function writeInputs(run: RunPaths, { prompt, systemPrompt, history }: RunInput): Promise<void> {
+  await Promise.all([
+    writeFile(run.prompt, prompt, { mode: 0o600 }),
+    ...(systemPrompt === null ? [] : [writeFile(run.systemPrompt, systemPrompt, { mode: 0o600 })]),
+    ...(history === null ? [] : [writeFile(run.history, history, { mode: 0o600 })]),
+  ]);
+}
+
+/** Takes paths out of sight at once and removes them later. Never rejects. */
+function createDiscard(root: string, remover: Remover, log: Log) {
+  return async function discard(...paths: readonly string[]): Promise<void> {
+    if (paths.length === 0) return;
+    for (const [path, error] of await moveAway(root, paths, remover)) {
+      if (error === null) {
+        remover.settle(path);
+        continue;
+      }
+      log.warn({ err: error, path }, 'a directory could not be moved away; it is tried again later');
+      remover.setAside(path, () => void discard(path));
     }
-    removing = false;
   };
-  return (path) => {
-    waste.push(path);
-    if (!removing) void removeWaste();
-  };
+}
+
+async function inBatches(names: readonly string[], put: (name: string) => Promise<void>): Promise<void> {
+  for (let from = 0; from < names.length; from += sweptAtOnce) {
+    await Promise.all(names.slice(from, from + sweptAtOnce).map(put));
+  }
+}
+
+/**
+ * Out of sight at once, and removed later. The new parent is ours: an agent that put a link in a directory's place moves only
+ * the link. Never rejects: answers for each why it is still there, or null.
+ */
+async function moveAway(
+  root: string,
+  paths: readonly string[],
+  remover: Remover,
+): Promise<readonly (readonly [path: string, error: unknown])[]> {
+  const trash = join(root, `${trashPrefix}${randomUUID()}`);
+  try {
+    await mkdir(trash, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    return paths.map((path) => [path, error]);
+  }
+  const moves = await Promise.allSettled(paths.map((path, i) => moveIfThere(path, join(trash, String(i)))));
+  const isEmpty = moves.every((move) => move.status === 'rejected' || !move.value);
+  if (!isEmpty || !(await removeEmpty(trash))) remover.remove(trash);
+  return moves.map((move, i) => [paths[i] ?? '', move.status === 'rejected' ? move.reason : null]);
+}
+
+/** A link counts as itself, and what cannot be looked at is there. */
+function isThere(path: string): boolean {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+  } catch {
+    // An agent closed the directory: whoever moves it away says what is wrong.
+    return true;
+  }
+}
+
+/** What a run is called: the first attempt like its job, and each has a directory of its own. */
+export function runName(id: JobId, attempt = 1): string {
+  return attempt <= 1 ? id : `${id}.${attempt}`;
+}
+
+function attemptNames(name: string): readonly string[] {
+  return isJobId(name) ? Array.from({ length: maxAttempts }, (_, n) => runName(name, n + 1)) : [name];
+}
+
+/** The job whose attempt has this name; null for what is no run. */
+function jobIdOf(name: string): JobId | null {
+  const id = name.replace(/\.\d$/, '');
+  return isJobId(id) ? id : null;
 }
 
 /** Where the files of a run are, whether or not they are there. `runsDir` is absolute, or the agent could not use them. */
@@ -175,6 +227,14 @@ async function moveIfThere(from: string, to: string): Promise<boolean> {
     if (hasCode(error, 'ENOENT')) return false;
     throw error;
   }
+}
+
+/** Without a process. False if that failed. */
+async function removeEmpty(directory: string): Promise<boolean> {
+  return await rmdir(directory).then(
+    () => true,
+    () => false,
+  );
 }
 
 async function entries(directory: string): Promise<readonly string[]> {

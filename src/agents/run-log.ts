@@ -1,12 +1,12 @@
 import { closeSync, fstatSync, readSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { JobId, JobRecord } from '../jobs/job.ts';
+import type { JobRecord } from '../jobs/job.ts';
 import type { LogSource, RawLog, RunEvent, RunLog, RunLogEntry } from '../jobs/run-log.ts';
 import { createLineFile, type FileLine, type LineFile } from '../process/line-file.ts';
 import { openOwnFile } from '../process/own-file.ts';
 import { maxLineBytes } from './agent-result.ts';
 import type { AgentProvider, EventFormat } from './provider.ts';
-import { runPaths } from './run-directory.ts';
+import { runName, runPaths } from './run-directory.ts';
 import type { Recording, RunOrder, RunRecorder } from './run-recorder.ts';
 
 /** What becomes events of one run: bounds the work of a reader. Part of the numbering, so never lowered for kept jobs. */
@@ -34,10 +34,11 @@ export function createRunLog({ runsDir, recorder, providers }: RunLogDeps): RunL
     (Object.hasOwn(providers, provider) ? providers[provider]?.events : undefined) ?? rawFormat;
 
   return {
-    async *read(job, skip, signal) {
-      const { stdout, stderr } = runPaths(runsDir, job.id);
-      const recording = recorder.current(job.id);
-      const order = recording?.order ?? recorder.sealed(job.id);
+    async *read(job, skip, signal, attempt = job.attempt) {
+      const name = runName(job.id, attempt);
+      const { stdout, stderr } = runPaths(runsDir, name);
+      const recording = recorder.current(name);
+      const order = recording?.order ?? recorder.sealed(name);
       using held = new DisposableStack();
       const files = held.use(openFiles(stdout, stderr));
       held.use(recording?.attend());
@@ -52,8 +53,9 @@ export function createRunLog({ runsDir, recorder, providers }: RunLogDeps): RunL
       }
       return counter.kept();
     },
-    async open({ id }, source) {
-      return openRawLog(runPaths(runsDir, id)[source], id, recorder);
+    async open({ id, attempt }, source) {
+      const name = runName(id, attempt);
+      return openRawLog(runPaths(runsDir, name)[source], name, recorder);
     },
   };
 }
@@ -181,13 +183,13 @@ function oversized(bytes: number) {
   return { parts: [{ type: 'oversized' as const, bytes }], parent: null };
 }
 
-function openRawLog(path: string, id: JobId, recorder: RunRecorder): RawLog {
+function openRawLog(path: string, name: string, recorder: RunRecorder): RawLog {
   let fd = openOwnFile(path);
   const size = fd === null ? 0 : fstatSync(fd).size;
   return {
     size,
     async *read(start, end, signal) {
-      const recording = end === null ? recorder.current(id) : undefined;
+      const recording = end === null ? recorder.current(name) : undefined;
       const buffer = Buffer.allocUnsafeSlow(chunkBytes);
       using held = new DisposableStack();
       held.use(recording?.attend());

@@ -1,7 +1,6 @@
 import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, statSync, writeSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { UnavailableError } from '../jobs/errors.ts';
-import type { JobId } from '../jobs/job.ts';
 import type { Log } from '../jobs/ports.ts';
 import { openOwnFile } from '../process/own-file.ts';
 import { type RunPaths, runPaths } from './run-directory.ts';
@@ -33,15 +32,16 @@ export interface Recording {
   attend(): Disposable;
 }
 
+/** Runs go by the names of `runName`. */
 export interface RunRecorder {
   /** From now on the run of this name is one that others can read. */
-  begin(id: JobId): Recording;
+  begin(name: string): Recording;
   /** As `begin`, for a run of an earlier process that goes on: what that process fixed stays. */
-  resume(id: JobId): Recording;
+  resume(name: string): Recording;
   /** The recording of a run that has not ended here. */
-  current(id: JobId): Recording | undefined;
+  current(name: string): Recording | undefined;
   /** The order of a run that is over; fixes its end if the process died before it could. */
-  sealed(id: JobId): RunOrder;
+  sealed(name: string): RunOrder;
 }
 
 /** How late live output is: with readers, and without, when it only has to be found in its order. */
@@ -61,20 +61,20 @@ const cutPattern = /^(at|end) (\d{1,15}) (\d{1,15});$/;
  * a reader after a restart sees the same order. A run without standard error costs one line of file.
  */
 export function createRunRecorder({ runsDir, log }: { readonly runsDir: string; readonly log: Log }): RunRecorder {
-  const recordings = new Map<JobId, Recording>();
-  const record = (id: JobId, cuts: readonly Cut[]): Recording => {
-    const recording = createRecording(runPaths(runsDir, id), log, cuts, () => {
-      if (recordings.get(id) === recording) recordings.delete(id);
+  const recordings = new Map<string, Recording>();
+  const record = (name: string, cuts: readonly Cut[]): Recording => {
+    const recording = createRecording(runPaths(runsDir, name), log, cuts, () => {
+      if (recordings.get(name) === recording) recordings.delete(name);
     });
-    recordings.set(id, recording);
+    recordings.set(name, recording);
     return recording;
   };
   return {
-    begin: (id) => record(id, []),
-    resume: (id) => recordings.get(id) ?? record(id, readOrder(runPaths(runsDir, id).order).cuts),
-    current: (id) => recordings.get(id),
-    sealed(id) {
-      const paths = runPaths(runsDir, id);
+    begin: (name) => record(name, []),
+    resume: (name) => recordings.get(name) ?? record(name, readOrder(runPaths(runsDir, name).order).cuts),
+    current: (name) => recordings.get(name),
+    sealed(name) {
+      const paths = runPaths(runsDir, name);
       const order = readOrder(paths.order);
       if (order.end !== null) return order;
       const end = sizesOf(paths);

@@ -7,7 +7,7 @@ import Fastify, {
 } from 'fastify';
 import { serializerCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
-import type { ContainmentLevel } from '../jobs/job.ts';
+import type { CloneMethod, ContainmentLevel } from '../jobs/job.ts';
 import type { JobService } from '../jobs/job-service.ts';
 import type { Clock } from '../jobs/ports.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
@@ -46,6 +46,8 @@ export interface AppDeps {
   readonly version: string;
   /** How the processes of a job are held together here. */
   readonly containment: ContainmentLevel;
+  /** How the clones of jobs are made now. */
+  readonly cloneMethod: () => CloneMethod;
   readonly maxPromptBytes: number;
   /** Absent where webhooks are not configured; `url` is told of every job. */
   readonly webhooks?: { readonly allowed: readonly string[]; readonly url: string | null };

@@ -9,6 +9,7 @@ import {
   QueueFullError,
   RequestRefused,
   UnavailableError,
+  UnknownDependencyError,
 } from '../jobs/errors.ts';
 
 /** The only table from a code to an HTTP status. Codes are stable: callers branch on them. */
@@ -70,6 +71,8 @@ export class InvalidRequestError extends ProblemError {
   }
 }
 
+/** The id of a job to start after that nobody knows. */
+export const unknownDependency: InvalidField = { path: 'after', message: 'no such job', missing: false };
 /** Seconds after which a refused caller may come back: jobs end by the second, and a client must not hammer. */
 const retryAfterSeconds = '5';
 /** A body with thousands of wrong places is answered with the first ones. */
@@ -83,6 +86,7 @@ export function problemOf(error: unknown): Problem {
   }
   if (error instanceof IdempotencyConflictError || error instanceof JobNotFinalError)
     return { code: error.code, detail: error.message };
+  if (error instanceof UnknownDependencyError) return new InvalidRequestError([unknownDependency]).problem;
   if (error instanceof JobNotFoundError) return { code: 'job_not_found', detail: 'Job not found' };
   if (error instanceof NoChangesError) return { code: 'no_changes', detail: error.message };
   if (error instanceof UnavailableError || error instanceof RequestRefused) {

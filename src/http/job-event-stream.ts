@@ -64,14 +64,8 @@ function frameOf(event: NumberedEvent): SseEvent {
 
 function dataOf(event: NumberedEvent): object {
   switch (event.type) {
-    case 'status': {
-      const { id, createdAt, startedAt } = event.job;
-      return {
-        job_id: id,
-        status: event.status,
-        at: time(event.status === 'queued' ? createdAt : (startedAt ?? createdAt)),
-      };
-    }
+    case 'status':
+      return { job_id: event.job.id, status: event.status, at: time(event.at) };
     case 'agent':
       return { parts: event.parts, parent: event.parent, raw: event.raw };
     case 'stderr':

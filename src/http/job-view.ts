@@ -37,6 +37,10 @@ export function jobItem(job: JobRecord): z.output<typeof JobItemSchema> {
     session_id: report.sessionId,
     changes: outcome?.changes ? changesView(outcome.changes) : null,
     containment: containmentView(report.containment),
+    disk_bytes: report.diskBytes ?? null,
+    attempt: job.attempt,
+    max_attempts: spec.maxAttempts ?? 1,
+    after: spec.after ?? null,
     retry_of: spec.retryOf ?? null,
     followed_up: job.followUp === undefined ? null : job.followUp === 'done',
   };

@@ -78,7 +78,10 @@ export const JobItemSchema = z.object({
   created_at: timeSchema,
   started_at: timeSchema.nullable(),
   finished_at: timeSchema.nullable(),
-  queue_position: z.int().nullable().describe('1 starts next; null once it is not queued'),
+  queue_position: z
+    .int()
+    .nullable()
+    .describe('1 starts next; null once it is not queued, and while it waits for another job'),
   exit_code: z.int().nullable(),
   error: z.string().nullable().describe('Why it did not complete, a sentence for a person'),
   reason: z.enum(jobReasons).nullable(),
@@ -89,6 +92,13 @@ export const JobItemSchema = z.object({
   session_id: z.string().nullable(),
   changes: ChangesSchema.nullable().describe('Null until an agent has run; the lists are in /jobs/{id}/changes'),
   containment: ContainmentSchema.nullable().describe('Null until an agent has run'),
+  disk_bytes: z
+    .int()
+    .nullable()
+    .describe('The most that the job was seen to take on disk; null before the first look, also where it ended before'),
+  attempt: z.int().describe('How often it was started'),
+  max_attempts: z.int().describe('How often it may be, where its run was lost'),
+  after: z.string().nullable().describe('The job that must have completed before this one starts'),
   retry_of: z.string().nullable().describe('The job whose request this one repeats'),
   followed_up: z
     .boolean()

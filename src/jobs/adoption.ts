@@ -18,7 +18,7 @@ export async function adoptRuns({ store, runner, workspaces, log }: AdoptionDeps
   for (let beforeSeq: number | null = Number.MAX_SAFE_INTEGER; beforeSeq !== null; ) {
     const page = await jobs.list({ status: 'running', caller: null, limit: pageSize, beforeSeq });
     const possible = await Promise.all(
-      page.jobs.map(async ({ id, spec }) => isExecute(spec.kind) && (await runner.canAdopt?.(id))),
+      page.jobs.map(async ({ id, spec, attempt }) => isExecute(spec.kind) && (await runner.canAdopt?.(id, attempt))),
     );
     ids.push(...page.jobs.filter((_, i) => possible[i] === true).map(({ id }) => id));
     beforeSeq = page.nextBeforeSeq;

@@ -32,6 +32,15 @@ export class IdempotencyConflictError extends RequestRefused {
   }
 }
 
+/** The job that one is to start after is not there. */
+export class UnknownDependencyError extends RequestRefused {
+  readonly code = 'unknown_dependency';
+  constructor() {
+    super('The job to start after is not known');
+    this.name = 'UnknownDependencyError';
+  }
+}
+
 /** No such job, or no longer: ids are never told apart from expired ones. */
 export class JobNotFoundError extends RequestRefused {
   readonly code = 'job_not_found';

@@ -22,11 +22,12 @@ export function createJobAccess(deps: JobAccessDeps): Pick<
   isExpired(job: JobRecord): boolean;
 } {
   const { store, clock, signals, running, ttlMs } = deps;
+  const ages = deps.setClocks?.ages ?? clock;
 
   /** True from the moment that a job's time is over, also while its row still waits for removal. */
   const isExpired = (job: JobRecord): boolean => {
     const keptMs = job.followUp === 'due' ? Math.max(ttlMs, deps.followUpTtlMs ?? defaultFollowUpTtlMs) : ttlMs;
-    return job.finishedAt !== null && job.finishedAt + keptMs <= clock.now();
+    return job.finishedAt !== null && job.finishedAt + keptMs <= ages.now();
   };
 
   function found(job: JobRecord | undefined): JobRecord {

@@ -5,10 +5,10 @@ import { createDispatcher } from './dispatcher.ts';
 import { JobNotFinalError } from './errors.ts';
 import { createRunTimes, type ExpectedStart, type RunTimes } from './expected-start.ts';
 import { followJob } from './follow-job.ts';
-import { type FinishedJob, isFinal, type JobRecord, type JobSpec } from './job.ts';
+import { type FinishedJob, isFinal, isFinished, type JobRecord, type JobSpec } from './job.ts';
 import { createJobAccess } from './job-access.ts';
 import { type NumberedEvent, openJobLog, readJobEvents } from './job-events.ts';
-import { createJobSignals } from './job-signals.ts';
+import { createJobSignals, type JobSignals } from './job-signals.ts';
 import { createLifecycle } from './lifecycle.ts';
 import type {
   AgentRunner,
@@ -21,6 +21,7 @@ import type {
   JobQuery,
   JobQueue,
   Log,
+  ReadyIds,
   Store,
   WorkspaceManager,
 } from './ports.ts';
@@ -36,12 +37,19 @@ export interface JobServiceDeps {
   readonly runner: AgentRunner;
   readonly runLog: RunLog;
   readonly clock: Clock;
+  /** Which jobs are past their time, and which webhooks are due, whoever sets `clock` meanwhile; absent: as `clock` says. */
+  readonly setClocks?: { readonly ages: Clock; readonly dues: Clock };
   readonly log: Log;
   /** Why no job can be admitted now, a sentence; null when all is well. */
   readonly refusal?: () => Promise<string | null>;
+  /** Absent where nothing is made ready ahead of jobs. */
+  readonly readyIds?: ReadyIds;
   /** Sends webhooks; absent where they are not configured. */
   readonly postWebhook?: PostWebhook;
-  /** Told once of each job that ends while this process runs, for metrics. What it throws is logged. */
+  /**
+   * Told once of each job that ends while this process runs, or is ended at its start because an earlier one left it, for
+   * metrics. What it throws is logged.
+   */
   readonly onFinished?: (job: FinishedJob) => void;
   readonly capacity: number;
   /** Queued and running jobs together. */
@@ -66,7 +74,7 @@ export interface JobStats {
 
 /** The one way in for every route. Refusals are thrown (`errors.ts`); jobs end as values. */
 export interface JobService {
-  /** Admits a job; when it resolves the job is durable. Throws `QueueFullError` or `UnavailableError`. */
+  /** Admits a job; when it resolves the job is durable. Throws `QueueFullError`, `UnknownDependencyError` or `UnavailableError`. */
   submit(spec: JobSpec, caller: string): Promise<JobRecord>;
   /**
    * As `submit`, but a caller who repeats it with the same key and content gets the first job, for as long as that is kept.
@@ -136,12 +144,13 @@ export function createJobService(options: JobServiceDeps): JobServiceControl {
   const dispatcher = createDispatcher({ store, queue, clock, log, run });
   const { isExpired, ...access } = createJobAccess({ ...parts, signals, running });
   const { isDraining, ...lifecycle } = createLifecycle({
-    ...deps,
+    ...parts,
     signals,
     running,
     dispatcher,
     cancel: access.cancel,
   });
+  tellOfDependents(parts, signals);
   const submit = createSubmission({ ...deps, isDraining, isExpired, onAdmitted: dispatcher.notify });
   let drained: Promise<void> | undefined;
   const reading = { get: access.get, signals, running, runLog: deps.runLog };
@@ -163,7 +172,8 @@ export function createJobService(options: JobServiceDeps): JobServiceControl {
     async retry(id, caller) {
       const { id: retryOf, status, spec } = await access.get(id);
       if (!isFinal(status)) throw new JobNotFinalError();
-      return (await submit({ spec: { ...spec, kind: 'execute', retryOf }, caller })).job;
+      // What it was to start after has had its effect: this one is wanted now.
+      return (await submit({ spec: { ...spec, kind: 'execute', retryOf, after: null }, caller })).job;
     },
     expectedStart({ queuePosition }) {
       return queuePosition === null
@@ -194,10 +204,19 @@ function guarded({ onFinished, log }: JobServiceDeps): (job: FinishedJob) => voi
   };
 }
 
+/** Whoever waits for a job is also told when another one has ended it. */
+function tellOfDependents({ store, onFinished }: JobServiceParts, signals: JobSignals): void {
+  store.onDependentEnded?.((job) => {
+    signals.tell(job);
+    if (isFinished(job)) onFinished(job);
+  });
+}
+
 /** The same dependencies, with a look into the outbox at the end of each job that has a webhook. */
 function withWebhooks(options: JobServiceDeps, times: RunTimes) {
   const { store, clock, log, postWebhook: post } = options;
-  const sender = post === undefined ? undefined : createWebhookSender({ outbox: store.outbox, post, clock, log });
+  const dues = options.setClocks?.dues ?? clock;
+  const sender = post === undefined ? undefined : createWebhookSender({ outbox: store.outbox, post, clock, dues, log });
   const tell = (job: JobRecord): void => {
     if (job.spec.webhooks !== undefined) sender?.notify();
   };

@@ -61,7 +61,8 @@ export async function waitForJob(signals: JobSignals, wait: Wait, signal: AbortS
   const done = [
     signals.on(wait.id, (job) => {
       last = job;
-      if (wait.until(job)) resolve();
+      const isLeft = wait.settleQueued && signals.isSettled() && job.status === 'queued';
+      if (isLeft || wait.until(job)) resolve();
     }),
   ];
   if (wait.settleQueued) done.push(signals.onSettle(() => last?.status === 'queued' && resolve()));
@@ -84,5 +85,11 @@ export async function waitForJob(signals: JobSignals, wait: Wait, signal: AbortS
 /** A job only moves forward: what was told may be newer than what was read meanwhile. */
 function newest(read: JobRecord, told: JobRecord | undefined): JobRecord {
   if (told === undefined) return read;
-  return isFinal(told.status) || (told.status === 'running' && read.status === 'queued') ? told : read;
+  return progressOf(told) > progressOf(read) ? told : read;
+}
+
+/** Queued, running, queued again where the run was lost, and so on, at last final. */
+function progressOf({ status, attempt }: JobRecord): number {
+  if (isFinal(status)) return Number.POSITIVE_INFINITY;
+  return status === 'queued' ? 2 * attempt : 2 * attempt - 1;
 }

@@ -4,7 +4,8 @@ import type { Webhook } from './webhooks.ts';
  * A job: one prompt, run by one agent CLI, in one git clone of its own.
  *
  *   queued ──claim──► running ──finish──► completed | failed | timeout | error | cancelled | lost
- *      └────cancel────────────────────────────────────────────────────► cancelled
+ *      ^          └──lost, with attempts left: queued again
+ *      └────cancel, or the job to start after did not complete────────► cancelled
  */
 
 import type { ChangeSummary } from './change-set.ts';
@@ -34,10 +35,12 @@ export const jobReasons = [
   'cancelled',
   'client_gone',
   'output_limit',
+  'disk_limit',
   'spawn_error',
   'workspace_error',
   'shutdown',
   'lost',
+  'dependency',
 ] as const;
 export type JobReason = (typeof jobReasons)[number];
 
@@ -45,6 +48,9 @@ export type Json = string | number | boolean | null | readonly Json[] | { readon
 export interface JsonObject {
   readonly [key: string]: Json;
 }
+
+/** How often a job may be started at most: what is lost that often is lost for a reason. One digit: it ends the names of runs. */
+export const maxAttempts = 5;
 
 export const efforts = ['low', 'medium', 'high', 'xhigh', 'max'] as const;
 export type Effort = (typeof efforts)[number];
@@ -88,6 +94,10 @@ export interface JobSpec {
   readonly pushBranch?: string;
   /** Keep the job past its time until its caller has acknowledged its end. */
   readonly followUp?: boolean;
+  /** The job that must have completed before this one starts. */
+  readonly after?: JobId | null;
+  /** How often it may be started, where its run was lost. Absent: once. */
+  readonly maxAttempts?: number;
   /** The job whose request this one repeats. */
   readonly retryOf?: JobId;
   /** Who is told of its changes. */
@@ -104,6 +114,10 @@ export interface JobSpec {
 /** How surely a job's processes are held: their process group, every descendant, or every descendant, shut in. */
 export const containmentLevels = ['group', 'supervisor', 'namespace'] as const;
 export type ContainmentLevel = (typeof containmentLevels)[number];
+
+/** How the clone of a job comes to be: copied with shared blocks, copied, or made by git. */
+export const cloneMethods = ['reflink', 'copy', 'git'] as const;
+export type CloneMethod = (typeof cloneMethods)[number];
 
 /** What became of a job's processes. Null where the level cannot know. */
 export interface JobContainment {
@@ -138,6 +152,8 @@ export interface AgentReport {
   /** The HTTP status with which the model's API refused, if that is what ended the run. */
   readonly apiStatus: number | null;
   readonly containment: JobContainment | null;
+  /** The most that the job was seen to take on disk, its workspace and its files; absent or null where nobody looked in time. */
+  readonly diskBytes?: number | null;
 }
 
 /** How a job ended. `error` is a sentence for a person, null when it completed. */
@@ -150,6 +166,14 @@ export interface JobOutcome {
   readonly changes?: ChangeSummary | null;
 }
 
+/** A run that was lost, after which the job was queued again. */
+export interface EarlierAttempt {
+  readonly startedAt: number;
+  /** When it was found to be lost. */
+  readonly endedAt: number;
+  readonly reason: JobReason;
+}
+
 /** One row of the store. Times are epoch milliseconds. */
 export interface JobRecord {
   readonly id: JobId;
@@ -160,10 +184,12 @@ export interface JobRecord {
   readonly status: JobStatus;
   /** How often it was started. */
   readonly attempt: number;
+  /** The attempts that were lost, oldest first; absent where there are none. */
+  readonly earlier?: readonly EarlierAttempt[];
   readonly createdAt: number;
   readonly startedAt: number | null;
   readonly finishedAt: number | null;
-  /** 1 = starts next; null once it is not queued. */
+  /** 1 = starts next; null once it is not queued, and while it waits for another job. */
   readonly queuePosition: number | null;
   /** Absent where nobody asked for a follow-up; `due` until the caller has acknowledged the end. */
   readonly followUp?: 'due' | 'done';

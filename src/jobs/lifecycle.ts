@@ -1,13 +1,14 @@
 import { adoptRuns } from './adoption.ts';
 import type { Dispatcher } from './dispatcher.ts';
+import { isFinished, type JobId } from './job.ts';
 import { defaultFollowUpTtlMs } from './job-access.ts';
-import type { JobService, JobServiceControl, JobServiceDeps } from './job-service.ts';
+import type { JobService, JobServiceControl, JobServiceParts } from './job-service.ts';
 import type { JobSignals } from './job-signals.ts';
 import type { JobPage } from './ports.ts';
 import { startRetention } from './retention.ts';
 import type { RunningJobs } from './running-jobs.ts';
 
-interface LifecycleDeps extends JobServiceDeps {
+interface LifecycleDeps extends JobServiceParts {
   readonly signals: JobSignals;
   readonly running: RunningJobs;
   readonly dispatcher: Dispatcher;
@@ -15,6 +16,9 @@ interface LifecycleDeps extends JobServiceDeps {
 }
 
 type Lifecycle = Pick<JobServiceControl, 'recover' | 'begin' | 'drain' | 'hurry'> & { isDraining(): boolean };
+
+/** Jobs read together: a full queue of them may have been left. */
+const toldAtOnce = 100;
 
 /** How the service comes to work and how it stops. */
 export function createLifecycle(deps: LifecycleDeps): Lifecycle {
@@ -41,15 +45,18 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
       // They need nothing that is still to be prepared: not the base, not a place that is swept.
       if (deps.adoptsRuns) for (const claim of await adoptRuns(deps)) queue.add(() => running.run(claim));
       const changed = await store.membership.recover(clock.now());
-      if (changed.length > 0) log.warn({ jobs: changed.length }, 'jobs of an earlier process were ended');
+      if (changed.length > 0)
+        log.warn({ jobs: changed.length }, 'jobs of an earlier process were ended or queued again');
+      await tellOfEnds(deps, changed);
     },
     async begin() {
       // First the agents that outlived their service: they may still be writing in their workspaces.
-      await runner.sweep(async (id) => (await store.jobs.get(id)) !== undefined);
-      await deps.workspaces.sweep();
+      const isKnown = async (id: JobId): Promise<boolean> => (await store.jobs.get(id)) !== undefined;
+      await runner.sweep(isKnown);
+      await deps.workspaces.sweep(isKnown);
       if (draining !== undefined) return;
       stopRetention = startRetention({
-        ...{ store: store.jobs, runner, clock, log, ttlMs: deps.ttlMs },
+        ...{ store: store.jobs, runner, clock: deps.setClocks?.ages ?? clock, log, ttlMs: deps.ttlMs },
         followUpTtlMs: deps.followUpTtlMs ?? defaultFollowUpTtlMs,
       });
       dispatcher.begin();
@@ -63,6 +70,14 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
       running.endAll('shutdown');
     },
   };
+}
+
+/** Their own process could not count them any more. */
+async function tellOfEnds({ store, onFinished }: LifecycleDeps, changed: readonly JobId[]): Promise<void> {
+  for (let from = 0; from < changed.length; from += toldAtOnce) {
+    const jobs = await Promise.all(changed.slice(from, from + toldAtOnce).map((id) => store.jobs.get(id)));
+    for (const job of jobs) if (job !== undefined && isFinished(job)) onFinished(job);
+  }
 }
 
 /** Their callers wait on a connection that is about to close: they are told now, not by a later start. */

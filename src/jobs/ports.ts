@@ -27,6 +27,8 @@ export type Admission =
   | { readonly outcome: 'replayed'; readonly job: JobRecord }
   /** That job, but it was submitted with another content. Nothing was written. */
   | { readonly outcome: 'idempotency_conflict'; readonly job: JobRecord }
+  /** The job that it was to start after is not one of this caller's, or no longer kept. */
+  | { readonly outcome: 'unknown_dependency' }
   | { readonly outcome: 'queue_full' };
 
 export interface Cancellation {
@@ -76,13 +78,21 @@ export interface JobStore {
   /**
    * Admits the job if fewer than `maxUnfinished` are queued or running, exactly, however many arrive at once. Of those with the
    * same caller and idempotency key the first is admitted; the others get that job, also when the queue is full.
+   *
+   * A job that is to start after another one (`spec.after`) counts too, but has no place in the queue until that one has completed;
+   * then it has the one of its admission. Once that one ended otherwise, before or after the submit, it is `cancelled`
+   * (`dependency`), and so is what was to start after it: all in the transaction of that end. A final one that finished at or
+   * before `goneBefore`, and whose follow-up is not due, is as good as unknown.
    */
-  submit(job: NewJob, limits: { readonly maxUnfinished: number }): Promise<Admission>;
-  /** Takes up to `freeSlots` of the oldest queued jobs to `running`, in the order of admission. */
+  submit(job: NewJob, limits: { readonly maxUnfinished: number; readonly goneBefore?: number }): Promise<Admission>;
+  /** Takes up to `freeSlots` of the oldest queued jobs that wait for no other to `running`, in the order of admission. */
   claim(freeSlots: number, startedAt: number): Promise<readonly Claim[]>;
-  /** `running` to a final state; undefined if the claim no longer holds (then nothing was written). */
+  /**
+   * `running` to a final state; undefined if the claim no longer holds (then nothing was written). A run that was `lost` takes the job
+   * back to its place in the queue instead, as often as `spec.maxAttempts` allows, unless its end was asked for.
+   */
   finish(claim: Claim, outcome: JobOutcome, finishedAt: number): Promise<JobRecord | undefined>;
-  /** `queued` to `cancelled`. Answers the job as it is then, and whether this call changed it; undefined if there is none. */
+  /** `queued` to `cancelled`; a running one is not queued again from then on. Answers the job as it is then, and whether this call changed it; undefined if there is none. */
   cancelQueued(id: JobId, outcome: JobOutcome, finishedAt: number): Promise<Cancellation | undefined>;
   get(id: JobId): Promise<JobRecord | undefined>;
   list(query: JobQuery): Promise<JobPage>;
@@ -104,8 +114,10 @@ export interface JobKeeping {
 /** Who runs what. The embedded store has one member; a shared one will have several. */
 export interface Membership {
   /**
-   * Called once, before the first claim: jobs that were `running` under an earlier incarnation become `lost`, queued chat
-   * jobs, whose callers went with the connection, become `cancelled` (`client_gone`). Names all it changed.
+   * Called once, before the first claim: jobs that were `running` under an earlier incarnation become `lost`, or
+   * are queued again as `finish` would do it (`cancelled`, if their end had been asked for); queued chat
+   * jobs, whose callers went with the connection, become `cancelled` (`client_gone`). Names all it changed. No webhook waits for
+   * longer than after its last try from then on: the clock may have been set back.
    */
   recover(now: number): Promise<readonly JobId[]>;
   /** Makes these running jobs of an earlier incarnation this one's own, before `recover`. Absent where runs never outlive one. */
@@ -120,6 +132,8 @@ export interface Store {
   readonly keeping: JobKeeping;
   readonly outbox: Outbox;
   readonly membership: Membership;
+  /** Calls the listener with each job that ended because the one that it was to start after did not complete. */
+  onDependentEnded?(listener: (job: JobRecord) => void): void;
   /** Resolves when a transaction went through just now; rejects with `UnavailableError` otherwise. */
   ready(): Promise<void>;
   /** Writes what was accepted, then lets go of the file. Idempotent. */
@@ -164,8 +178,8 @@ export interface WorkspaceManager {
   changesOf(id: JobId): Promise<ChangeSet | null>;
   /** The same as a patch that `git apply` takes on the base commit; null if nothing changed. */
   patchOf(id: JobId): Promise<Readable | null>;
-  /** Removes every workspace that a dead process left. Called at start, before the first `create`. */
-  sweep(): Promise<void>;
+  /** Removes every workspace that a dead process left, and keeps what jobs in `known` changed. Called at start, before the first `create`. */
+  sweep(known?: (id: JobId) => Promise<boolean>): Promise<void>;
   /** Why no workspace can be made now, a sentence for an operator; null when all is well. */
   check(): Promise<string | null>;
   /** Waits for removals under way, up to a bound of its own. */
@@ -179,6 +193,8 @@ export interface AgentRun {
   readonly id: JobId;
   readonly spec: JobSpec;
   readonly workspacePath: string;
+  /** Which start of the job it is; each has a log of its own. Absent: the first. */
+  readonly attempt?: number;
   /** It runs already: see `canAdopt`. */
   readonly adopted?: boolean;
 }
@@ -201,7 +217,7 @@ export interface AgentRunner {
    * Whether the agent of this job, which an earlier process started, runs still or has left word of its end. Then `run` with
    * `adopted` takes it over, and `sweep` leaves it alone; if not, what is left of it is killed. Never rejects.
    */
-  canAdopt?(id: JobId): Promise<boolean>;
+  canAdopt?(id: JobId, attempt?: number): Promise<boolean>;
   /**
    * What the agent of a running job does, from its beginning, live, until its run ended. Served from the log at the reader's
    * own pace: a slow reader costs no memory and loses nothing. Ends at once for a job that does not run here.
@@ -211,12 +227,23 @@ export interface AgentRunner {
   replay?(job: Pick<JobRecord, 'id' | 'spec'>, signal: AbortSignal): AsyncIterable<AgentEvent>;
   /** Removes the log of a job that is no longer kept. */
   forget(id: JobId): Promise<void>;
-  /** Removes what runs of a dead process left: processes, temporary directories, and the logs of jobs not in `known`. */
+  /**
+   * Removes what runs of a dead process left: processes before it resolves, temporary directories and the logs of jobs not in
+   * `known` after that, while jobs run already.
+   */
   sweep(known: (id: JobId) => Promise<boolean>): Promise<void>;
   /** From now on runs end without grace: the operator asked twice. */
   hurry(): void;
   /** Why no agent can be run now, a sentence for an operator that names the fix; null when all is well. */
   check(): Promise<string | null>;
+}
+
+/** What was made ready before its job was there: the job that is submitted under its id finds it when it runs. */
+export interface ReadyIds {
+  /** An id for a job that starts at once, or null where nothing is ready for such a one. Two never get the same. */
+  reserve(spec: JobSpec): JobId | null;
+  /** No job was admitted under this id. */
+  release(id: JobId): void;
 }
 
 /** The time, so that tests can own it. */

@@ -23,7 +23,10 @@ export async function runJob(claim: Claim, deps: RunJobDeps, signal: AbortSignal
       (adopted ? deps.workspaces.adopt?.(id) : null) ??
       (await deps.workspaces.create(id, signal, { ref: spec.ref ?? null }));
     try {
-      const running = deps.runner.run({ id, spec, workspacePath: workspace.path, adopted }, signal);
+      const running = deps.runner.run(
+        { id, spec, attempt: claim.attempt, workspacePath: workspace.path, adopted },
+        signal,
+      );
       deps.onAgentStart();
       const outcome = await running;
       return { ...outcome, changes: await changesOf(workspace, spec, outcome) };

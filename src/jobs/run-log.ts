@@ -55,9 +55,9 @@ export interface RunLog {
   /**
    * The entries after the first `skip` kept ones; live, with deltas from now on, while the run goes on. Call for a job that
    * runs here only once its run has begun. Ends when the run is over, and early when the signal aborts; returns how many kept
-   * entries there are, the skipped ones included.
+   * entries there are, the skipped ones included. Of the last attempt, unless another one is named.
    */
-  read(job: JobRecord, skip: number, signal: AbortSignal): AsyncGenerator<RunLogEntry, number>;
-  /** The log as it is now: empty for a job that has printed nothing. */
+  read(job: JobRecord, skip: number, signal: AbortSignal, attempt?: number): AsyncGenerator<RunLogEntry, number>;
+  /** The log of the last attempt as it is now: empty for a job that has printed nothing. */
   open(job: JobRecord, source: LogSource): Promise<RawLog>;
 }

@@ -85,6 +85,10 @@ async function record(
       const finished = await store.jobs.finish(claim, outcome, clock.now());
       // Refused: a try that seemed to fail did write it, or the job no longer belongs to this process. Its row tells.
       const job = finished ?? (await store.jobs.get(claim.job.id));
+      if (job?.status === 'queued') {
+        log.warn({ ...fields, attempt: job.attempt }, 'the run was lost: the job is queued again');
+        return signals.tell(job);
+      }
       if (job === undefined || !isFinished(job)) return log.warn(fields, 'outcome refused: the job has another owner');
       log.info({ ...fields, status: job.status, reason: job.outcome.reason, ms: durationOf(job) }, 'job ended');
       signals.tell(job);

@@ -1,4 +1,4 @@
-import { IdempotencyConflictError, QueueFullError, UnavailableError } from './errors.ts';
+import { IdempotencyConflictError, QueueFullError, UnavailableError, UnknownDependencyError } from './errors.ts';
 import type { JobRecord } from './job.ts';
 import { createJobId } from './job-id.ts';
 import type { JobServiceDeps } from './job-service.ts';
@@ -20,8 +20,13 @@ export function createSubmission(deps: SubmissionDeps) {
     if (isDraining()) throw new UnavailableError('The service is shutting down');
     const refusal = (await deps.refusal?.()) ?? null;
     if (refusal !== null) throw new UnavailableError(refusal);
-    const job = { id: createJobId(), createdAt: clock.now(), ...wanted };
-    const admission = await store.jobs.submit(job, { maxUnfinished });
+    const readyId = startsAtOnce(deps) ? (deps.readyIds?.reserve(wanted.spec) ?? null) : null;
+    const job = { id: readyId ?? createJobId(), createdAt: clock.now(), ...wanted };
+    const goneBefore = (deps.setClocks?.ages ?? clock).now() - deps.ttlMs;
+    const admission = await store.jobs.submit(job, { maxUnfinished, goneBefore });
+    // Not where the store does not answer: it may have written the job.
+    if (readyId !== null && admission.outcome !== 'admitted') deps.readyIds?.release(readyId);
+    if (admission.outcome === 'unknown_dependency') throw new UnknownDependencyError();
     if (admission.outcome === 'queue_full') throw new QueueFullError(maxUnfinished);
     if (admission.outcome === 'admitted') {
       onAdmitted();
@@ -36,4 +41,9 @@ export function createSubmission(deps: SubmissionDeps) {
     if (admission.outcome === 'idempotency_conflict') throw new IdempotencyConflictError();
     return { job: admission.job, replayed: true };
   };
+}
+
+/** What is ready is worth nothing to a job that has to wait. */
+function startsAtOnce({ queue, store }: SubmissionDeps): boolean {
+  return queue.free() > 0 && store.membership.counts().queued === 0;
 }

@@ -52,6 +52,8 @@ const backoffMs = [
 ];
 /** Receivers that failed together must not be asked again together. */
 const jitter = 0.2;
+/** How long a message that was tried so often waits at most: more only if the clock was set back. */
+export const longestWaitsMs: readonly number[] = [0, ...backoffMs].map((ms) => ms * (1 + jitter));
 /** At once: a few receivers that do not answer must not keep the others waiting. */
 const maxAtOnce = 16;
 /** Far above the time that one post may take: a message is sent twice only if the process died meanwhile. */
@@ -73,12 +75,14 @@ interface SenderDeps {
   readonly outbox: Outbox;
   readonly post: PostWebhook;
   readonly clock: Clock;
+  /** What decides when a message is due; absent: `clock`. */
+  readonly dues?: Clock;
   readonly log: Log;
 }
 
 /** Sends what is due, until each message was taken or given up. */
 export function createWebhookSender(deps: SenderDeps): WebhookSender {
-  const { outbox, clock, log } = deps;
+  const { outbox, clock, log, dues = clock } = deps;
   const underWay = new Set<Promise<void>>();
   let state: 'waiting' | 'sending' | 'stopped' = 'waiting';
   let looking: Promise<void> | undefined;
@@ -89,20 +93,27 @@ export function createWebhookSender(deps: SenderDeps): WebhookSender {
     do {
       again = false;
       const free = maxAtOnce - underWay.size;
-      for (const delivery of free > 0 ? await outbox.take(free, clock.now(), leaseMs) : []) {
-        const sending = deliver(deps, delivery).finally(() => {
-          underWay.delete(sending);
-          notify();
-        });
-        underWay.add(sending);
-      }
-    } while (again && underWay.size < maxAtOnce);
+      for (const delivery of free > 0 ? await outbox.take(free, dues.now(), leaseMs) : []) send(delivery);
+      // With all places taken, the end of a delivery is the next moment.
+      if (underWay.size >= maxAtOnce) return;
+      // What came meanwhile goes first: somebody waits for it.
+      if (!again) schedule(await outbox.nextAt());
+    } while (again);
     await outbox.forget(clock.now() - deadMs);
-    const next = await outbox.nextAt();
-    const waitMs = next === null ? idleMs : Math.min(idleMs, Math.max(10, next - clock.now()));
+  }
+
+  function schedule(next: number | null): void {
+    const waitMs = next === null ? idleMs : Math.min(idleMs, Math.max(10, next - dues.now()));
     clearTimeout(timer);
-    // With all places taken, the end of a delivery is the next moment.
-    if (state === 'sending' && underWay.size < maxAtOnce) timer = setTimeout(notify, waitMs);
+    if (state === 'sending') timer = setTimeout(notify, waitMs);
+  }
+
+  function send(delivery: Delivery): void {
+    const sending = deliver({ ...deps, dues }, delivery).finally(() => {
+      underWay.delete(sending);
+      notify();
+    });
+    underWay.add(sending);
   }
 
   function notify(): void {
@@ -137,7 +148,7 @@ export function createWebhookSender(deps: SenderDeps): WebhookSender {
 }
 
 /** One try. Never rejects: what cannot be written down is tried again when its lease is over. */
-async function deliver({ outbox, post, clock, log }: SenderDeps, delivery: Delivery): Promise<void> {
+async function deliver({ outbox, post, clock, log, dues = clock }: SenderDeps, delivery: Delivery): Promise<void> {
   const fields = { delivery: delivery.id, job_id: delivery.jobId, tries: delivery.tries + 1 };
   try {
     const error = await post(delivery, clock.now()).then(
@@ -146,7 +157,7 @@ async function deliver({ outbox, post, clock, log }: SenderDeps, delivery: Deliv
     );
     if (error === null) return await outbox.delivered(delivery.id);
     const delayMs = backoffMs[delivery.tries];
-    const nextAt = delayMs === undefined ? null : clock.now() + delayMs * (1 + jitter * (Math.random() * 2 - 1));
+    const nextAt = delayMs === undefined ? null : dues.now() + delayMs * (1 + jitter * (Math.random() * 2 - 1));
     if (nextAt === null) log.warn({ ...fields, error }, 'a webhook was given up');
     else log.debug({ ...fields, error }, 'a webhook could not be delivered; it is tried again');
     await outbox.failed(delivery.id, error, nextAt === null ? null : Math.round(nextAt));

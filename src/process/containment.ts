@@ -98,10 +98,21 @@ export interface Adoption {
   take(files: AdoptedFiles): ContainedProcess;
 }
 
+/** A program that runs before there is anything for it to do. */
+export interface WaitingProcess extends ContainedProcess {
+  /** Gives it the whole of its standard input; time and silence count from now on. Call once. Safe when it is over. */
+  begin(input: string): void;
+}
+
+/** Its standard input comes later. */
+export type WaitingLaunch = Omit<Launch, 'streams' | 'survives'> & { readonly streams: Omit<Streams, 'stdin'> };
+
 /** Starts programs so that each, with all that it starts, can be ended as one, and ends them at their limits. */
 export interface Containment {
   readonly level: ContainmentLevel;
   start(launch: Launch): ContainedProcess;
+  /** Absent where a program that waits could outlive this process. */
+  startWaiting?(launch: WaitingLaunch): WaitingProcess;
   /** Absent where nothing outlives this process in a way that could be found again. */
   readonly adoption?: Adoption;
 }

@@ -2,7 +2,7 @@ import { statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import type { Command } from './command.ts';
-import type { Access, ContainedProcess, Containment } from './containment.ts';
+import type { Access, ContainedProcess, Containment, Launch } from './containment.ts';
 
 export interface NamespaceOptions {
   /** The `bwrap` program: a path. */
@@ -23,21 +23,23 @@ const noAccess: Access = { writable: [], readable: [] };
  * but those it is given, what is hidden absent, no capability whoever runs it. The network is shared.
  */
 export function createNamespaceContainment(options: NamespaceOptions): Containment {
-  const { adoption } = options.supervisor;
+  const { adoption, startWaiting } = options.supervisor;
+  const inside = <L extends Pick<Launch, 'command' | 'access'>>(launch: L) => ({
+    ...launch,
+    command: shutIn(options, launch.command, launch.access ?? noAccess),
+    depth: generations,
+  });
   return {
     level: 'namespace',
-    start(launch) {
-      const command = shutIn(options, launch.command, launch.access ?? noAccess);
-      const contained = options.supervisor.start({ ...launch, command, depth: generations });
-      return atThisLevel(contained);
-    },
+    start: (launch) => atThisLevel(options.supervisor.start(inside(launch))),
+    ...(startWaiting === undefined ? {} : { startWaiting: (launch) => atThisLevel(startWaiting(inside(launch))) }),
     ...(adoption === undefined
       ? {}
       : { adoption: { ...adoption, take: (files) => atThisLevel(adoption.take(files)) } }),
   };
 }
 
-function atThisLevel(contained: ContainedProcess): ContainedProcess {
+function atThisLevel<P extends ContainedProcess>(contained: P): P {
   const ended = contained.ended.then((end) =>
     end.containment === null ? end : { ...end, containment: { ...end.containment, level: 'namespace' as const } },
   );

@@ -1,4 +1,5 @@
 import { closeSync, constants, openSync } from 'node:fs';
+import { setImmediate } from 'node:timers/promises';
 import type { Command } from './command.ts';
 import {
   type AdoptedFiles,
@@ -87,6 +88,7 @@ async function runContained(
   streams: Launch['streams'],
   signal: AbortSignal,
 ): Promise<ContainedEnd> {
+  await nextTurn();
   if (signal.aborted) return { ...neverRan, endedBy: reasonOf(signal) };
   const { command, timeoutMs, idleMs = null, maxOutputBytes, graceMs, hurry } = options;
   const { access, survives, mark, recordFile, exitFile, onSpawn } = options;
@@ -106,8 +108,18 @@ async function runContained(
   return await attend(program, hurry, signal);
 }
 
+/** The turns that were asked for end here. */
+let turns: Promise<void> = Promise.resolve();
+
+/** One start per turn of the event loop: each stops it for milliseconds, and whoever else waits is to be served in between. */
+async function nextTurn(): Promise<void> {
+  const turn = turns.then(async () => await setImmediate());
+  turns = turn;
+  await turn;
+}
+
 /** Ends a program when the signal aborts, and waits for its end. */
-async function attend(
+export async function attend(
   program: ContainedProcess,
   hurry: AbortSignal | undefined,
   signal: AbortSignal,

@@ -5,12 +5,14 @@ import { Socket } from 'node:net';
 import { adoptProcess, canAdopt } from './adopted-process.ts';
 import {
   type ContainedEnd,
-  type ContainedProcess,
   type Containment,
   type Launch,
   neverRan,
+  type Streams,
   supervisionLost,
   termShareOfGrace,
+  type WaitingLaunch,
+  type WaitingProcess,
 } from './containment.ts';
 import { limitOf } from './process-mark.ts';
 import { killStrays } from './strays.ts';
@@ -46,6 +48,7 @@ export function createSupervisorContainment(options: SupervisorOptions): Contain
   return {
     level: 'supervisor',
     start: (launch) => start(options, launch),
+    startWaiting: (launch) => start(options, { ...launch, survives: false }),
     adoption: {
       isPossible: (files) => canAdopt(options.file, files),
       take: (files) => adoptProcess(options.file, files),
@@ -53,17 +56,22 @@ export function createSupervisorContainment(options: SupervisorOptions): Contain
   };
 }
 
-function start(options: SupervisorOptions, launch: Launch): ContainedProcess {
-  const { command, streams, mark } = launch;
-  const child = spawn(options.file, argumentsOf(options, launch), {
+type AnyLaunch = Omit<Launch, 'streams'> & { readonly streams: WaitingLaunch['streams'] & Partial<Streams> };
+
+function start(options: SupervisorOptions, launch: AnyLaunch): WaitingProcess {
+  const { command, streams, mark, limits } = launch;
+  const waits = streams.stdin === undefined;
+  const child = spawn(options.file, [...(waits ? ['waits=1'] : []), ...argumentsOf(options, launch)], {
     cwd: '/',
     env: command.env,
-    stdio: [streams.stdin, streams.stdout, streams.stderr, 'pipe'],
+    stdio: [streams.stdin ?? 'pipe', streams.stdout, streams.stderr, 'pipe'],
     detached: true,
   });
+  // It ended before it had read all: how, its supervisor tells.
+  child.stdin?.on('error', () => {});
   const control = child.stdio[3];
   if (child.pid === undefined || !(control instanceof Socket))
-    return { end() {}, hurry() {}, ended: notSpawned(child) };
+    return { begin() {}, end() {}, hurry() {}, ended: notSpawned(child) };
 
   let reason: string | null = null;
   const told = Promise.withResolvers<EndLine>();
@@ -74,7 +82,7 @@ function start(options: SupervisorOptions, launch: Launch): ContainedProcess {
     if (end.success) told.resolve(end.data);
   });
   const backstop = createBackstop(options, child, lines);
-  backstop.arm(launch.limits.timeoutMs + launch.limits.graceMs);
+  if (!waits) backstop.arm(limits.timeoutMs + limits.graceMs);
   const say = (byte: string): void => {
     if (control.writable) control.write(byte);
   };
@@ -93,18 +101,23 @@ function start(options: SupervisorOptions, launch: Launch): ContainedProcess {
     return { ...neverRan, endedBy: supervisionLost, containment: { ...unknown, killed } };
   };
   return {
+    begin(input) {
+      say('g');
+      child.stdin?.end(input);
+      backstop.arm(limits.timeoutMs + limits.graceMs);
+    },
     end(why) {
       if (reason !== null) return;
       reason = why;
       say('e');
-      backstop.arm(launch.limits.graceMs);
+      backstop.arm(limits.graceMs);
     },
     hurry: () => say('h'),
     ended: run(),
   };
 }
 
-function argumentsOf({ deadManMs }: SupervisorOptions, launch: Launch): readonly string[] {
+function argumentsOf({ deadManMs }: SupervisorOptions, launch: AnyLaunch): readonly string[] {
   const { command, limits, recordFile, exitFile, depth, survives, mark } = launch;
   const settings = {
     control: 3,

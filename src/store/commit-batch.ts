@@ -20,7 +20,8 @@ export function createCommitBatch(db: DatabaseSync, tally: Tally, execute: Execu
   const commit = db.prepare('COMMIT');
 
   const inTransaction = <T>(work: () => T): T => {
-    const { queued, running } = tally;
+    const { queued, running, waiting, leases } = tally;
+    const ended = tally.ended.length;
     try {
       begin.run();
       const result = work();
@@ -29,7 +30,8 @@ export function createCommitBatch(db: DatabaseSync, tally: Tally, execute: Execu
     } catch (error) {
       // SQLite has rolled back by itself after some errors, a full disk among them.
       if (db.isTransaction) db.exec('ROLLBACK');
-      Object.assign(tally, { queued, running });
+      Object.assign(tally, { queued, running, waiting, leases });
+      tally.ended.length = ended;
       throw error;
     }
   };

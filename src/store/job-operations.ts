@@ -1,10 +1,13 @@
 import type { DatabaseSync } from 'node:sqlite';
-import { type JobId, type JobOutcome, type JobRecord, outcomeWithoutAgent } from '../jobs/job.ts';
-import type { JobPage, JobQuery } from '../jobs/ports.ts';
+import { isFinal, type JobRecord } from '../jobs/job.ts';
+import { createDependencies, type Dependencies } from './dependencies.ts';
+import { finalValues, requeue, setFinal } from './final-values.ts';
 import { createIdempotencyKeys } from './idempotency.ts';
 import { createMetadataIndex } from './job-metadata.ts';
-import { createPages } from './job-pages.ts';
-import { asJobRow, type Encoded, encodeReport, encodeSpec, type JobRow, toRecord } from './job-rows.ts';
+import { createReading, type Reading } from './job-reading.ts';
+import { createRecovery } from './job-recovery.ts';
+import { type Encoded, encodeReport, encodeSpec } from './job-rows.ts';
+import { createUpkeep } from './job-upkeep.ts';
 import { createAnnouncer, createOutboxOperations } from './outbox-operations.ts';
 import type { Calls, Counts, Request } from './store-protocol.ts';
 
@@ -12,26 +15,33 @@ import type { Calls, Counts, Request } from './store-protocol.ts';
 export interface Tally {
   queued: number;
   running: number;
+  /** Of the queued ones those that wait for another job. */
+  waiting: number;
+  /** Jobs that ended in this batch because another one did. */
+  ended: JobRecord[];
+  /**
+   * Messages under way, and until when. Not in the file: nobody else has that open, a lease ends with its process, and a
+   * message goes out one fsync earlier. Replaced, never changed, so that a batch that fails can be undone.
+   */
+  leases: ReadonlyMap<string, number>;
   /** Characters of JSON written and read: what bounds a batch. */
   handled: number;
 }
 
-type Operations = { readonly [K in keyof Calls]: (input: Calls[K]['input']) => Calls[K]['output'] };
+export type Operations = { readonly [K in keyof Calls]: (input: Calls[K]['input']) => Calls[K]['output'] };
 
 /** Carries out one request inside the transaction of its caller. May throw half way: then the transaction is worth nothing. */
 export type Execute = <K extends keyof Calls>(request: Request<K>) => Calls[K]['output'];
 
-const columns =
-  'j.seq, j.id, j.caller, j.status, j.attempt, j.created_at, j.started_at, j.finished_at, j.reason, j.error, j.due, j.acked_at, j.changes';
-const selectWhole = `SELECT ${columns}, coalesce(s.spec, j.spec) AS spec, coalesce(r.report, j.report) AS report
-  FROM jobs j LEFT JOIN long_specs s ON s.seq = j.seq LEFT JOIN long_reports r ON r.seq = j.seq`;
-const setFinal =
-  'SET status = :status, finished_at = :finishedAt, reason = :reason, error = :error, report = :report, changes = :changes';
-
 /** Reads how many jobs are unfinished: once, at start. */
-export function countUnfinished(db: DatabaseSync): Counts {
+export function countUnfinished(db: DatabaseSync): Counts & Pick<Tally, 'waiting'> {
   const count = db.prepare('SELECT count(*) AS n FROM jobs WHERE status = ?');
-  return { queued: Number(count.get('queued')?.['n']), running: Number(count.get('running')?.['n']) };
+  const waiting = db.prepare(`SELECT count(*) AS n FROM jobs WHERE status = 'queued' AND waits_for IS NOT NULL`);
+  return {
+    queued: Number(count.get('queued')?.['n']),
+    running: Number(count.get('running')?.['n']),
+    waiting: Number(waiting.get()?.['n']),
+  };
 }
 
 /** The statements behind `JobStore` and `Membership`. Every change of a status is one conditional statement. */
@@ -39,11 +49,13 @@ export function createJobOperations(db: DatabaseSync, tally: Tally, incarnation:
   const writing = createWriting(db, tally);
   const reading = createReading(db, tally);
   const announce = createAnnouncer(db);
+  const dependencies = createDependencies(db, { tally, read: reading.bySeq, announce });
   const operations: Operations = {
-    ...createAdmission(db, tally, writing, reading),
-    ...createTransitions(db, tally, incarnation, writing, reading, announce),
-    ...createUpkeep(db, tally, incarnation, reading, announce),
-    ...createOutboxOperations(db),
+    ...createAdmission(db, tally, writing, reading, dependencies),
+    ...createTransitions(db, tally, incarnation, { writing, reading, announce, dependencies }),
+    ...createRecovery(db, tally, incarnation, { reading, announce, dependencies }),
+    ...createUpkeep(db, reading),
+    ...createOutboxOperations(db, tally),
     get: (id) => reading.byId(id),
     list: reading.list,
   };
@@ -52,7 +64,13 @@ export function createJobOperations(db: DatabaseSync, tally: Tally, incarnation:
 
 type Writing = ReturnType<typeof createWriting>;
 type Announce = ReturnType<typeof createAnnouncer>;
-type Reading = ReturnType<typeof createReading>;
+/** What changes of a status are made of. */
+export interface Parts {
+  readonly writing: Writing;
+  readonly reading: Reading;
+  readonly announce: Announce;
+  readonly dependencies: Dependencies;
+}
 
 function createWriting(db: DatabaseSync, tally: Tally) {
   const longSpec = db.prepare('INSERT INTO long_specs (seq, spec) VALUES (?, ?)');
@@ -67,51 +85,84 @@ function createWriting(db: DatabaseSync, tally: Tally) {
   };
 }
 
-function createAdmission(db: DatabaseSync, tally: Tally, writing: Writing, reading: Reading) {
+function createAdmission(
+  db: DatabaseSync,
+  tally: Tally,
+  writing: Writing,
+  reading: Reading,
+  dependencies: Dependencies,
+) {
   const keys = createIdempotencyKeys(db);
   const indexMetadata = createMetadataIndex(db);
   const insert = db.prepare(
-    `INSERT INTO jobs (id, caller, kind, status, created_at, due, spec) VALUES (?, ?, ?, 'queued', ?, ?, ?)`,
+    `INSERT INTO jobs (id, caller, kind, status, created_at, due, spec, waits_for, max_attempts)
+     VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?)`,
   );
 
   return {
-    submit: ({ job, maxUnfinished }) => {
+    submit: ({ job, maxUnfinished, goneBefore }) => {
       const first = keys.first(job.caller, job.idempotency);
       if (first !== null) {
         return { outcome: first.isSame ? 'replayed' : 'idempotency_conflict', job: reading.bySeq(first.seq) };
       }
+      const after = job.after ?? null;
+      const before = after === null ? undefined : dependencies.find(after, job.caller, goneBefore);
+      if (after !== null && before === undefined) return { outcome: 'unknown_dependency' };
       if (tally.queued + tally.running >= maxUnfinished) return null;
-      const spec = encodeSpec(job.spec);
-      const due = job.spec.followUp === true ? 1 : 0;
-      const row = insert.run(job.id, job.caller, job.spec.kind, job.createdAt, due, spec.short);
+      const waitsFor = before === undefined || before.status === 'completed' ? null : before.seq;
+      const spec = 'encoded' in job.spec ? job.spec.encoded : encodeSpec(job.spec.whole);
+      const due = job.followUp === true ? 1 : 0;
+      const row = insert.run(
+        job.id,
+        job.caller,
+        job.kind,
+        job.createdAt,
+        due,
+        spec.short,
+        waitsFor,
+        job.maxAttempts ?? 1,
+      );
       const seq = Number(row.lastInsertRowid);
-      indexMetadata(seq, job.spec.metadata);
+      indexMetadata(seq, job.metadata);
       writing.spec(seq, spec);
       keys.keep(job.caller, job.idempotency, seq);
       tally.queued += 1;
-      return { seq, queuePosition: tally.queued };
+      if (before === undefined || waitsFor === null) return { seq, queuePosition: tally.queued - tally.waiting };
+      tally.waiting += 1;
+      if (!isFinal(before.status)) return { seq, queuePosition: null };
+      tally.ended.push(...dependencies.settle(before.seq, before.status, job.createdAt));
+      return { outcome: 'admitted', job: reading.bySeq(seq) };
     },
   } satisfies Partial<Operations>;
 }
 
-function createTransitions(
-  db: DatabaseSync,
-  tally: Tally,
-  incarnation: string,
-  writing: Writing,
-  reading: Reading,
-  announce: Announce,
-) {
+function transitionStatements(db: DatabaseSync) {
   const claimOldest = db.prepare(
     `UPDATE jobs SET status = 'running', attempt = attempt + 1, owner = ?, started_at = ?
-     WHERE status = 'queued' AND seq = (SELECT min(seq) FROM jobs WHERE status = 'queued') RETURNING seq`,
+     WHERE seq = (SELECT seq FROM jobs WHERE status = 'queued' AND waits_for IS NULL ORDER BY seq LIMIT 1) RETURNING seq`,
   );
   const finish = db.prepare(
     `UPDATE jobs ${setFinal}
      WHERE id = :id AND status = 'running' AND owner = :owner AND attempt = :attempt
      RETURNING seq, json_extract(spec, '$.webhooks') IS NOT NULL AS has_webhooks`,
   );
-  const cancel = db.prepare(`UPDATE jobs ${setFinal} WHERE id = :id AND status = 'queued' RETURNING seq`);
+  const again = db.prepare(
+    `UPDATE jobs ${requeue} AND id = :id AND owner = :owner AND attempt = :attempt RETURNING seq`,
+  );
+  const cancelRunning = db.prepare(
+    `UPDATE jobs SET cancel_requested = 1 WHERE id = ? AND status = 'running' AND max_attempts > 1`,
+  );
+  const cancel = db.prepare(`UPDATE jobs ${setFinal} WHERE id = :id AND status = 'queued' RETURNING seq, waits_for`);
+  return { claimOldest, finish, again, cancelRunning, cancel };
+}
+
+function createTransitions(
+  db: DatabaseSync,
+  tally: Tally,
+  incarnation: string,
+  { writing, reading, announce, dependencies }: Parts,
+) {
+  const { claimOldest, finish, again, cancelRunning, cancel } = transitionStatements(db);
 
   return {
     claim: ({ freeSlots, startedAt }) => {
@@ -128,12 +179,18 @@ function createTransitions(
       return claimed;
     },
     finish: ({ id, owner, attempt, outcome, finishedAt }) => {
+      if (outcome.status === 'lost' && again.get({ id, owner, attempt, at: finishedAt, reason: outcome.reason })) {
+        tally.running -= 1;
+        tally.queued += 1;
+        return 'requeued';
+      }
       const report = encodeReport(outcome.report);
       const row = finish.get({ ...finalValues(outcome, report, finishedAt), id, owner, attempt });
       if (row === undefined) return false;
       writing.report(Number(row['seq']), report);
       tally.running -= 1;
       if (row['has_webhooks'] === 1) announce(reading.bySeq(Number(row['seq'])), 'final', finishedAt);
+      tally.ended.push(...dependencies.settle(Number(row['seq']), outcome.status, finishedAt));
       return true;
     },
     cancelQueued: ({ id, outcome, finishedAt }) => {
@@ -142,108 +199,14 @@ function createTransitions(
       if (row !== undefined) {
         writing.report(Number(row['seq']), report);
         tally.queued -= 1;
-      }
+        if (row['waits_for'] !== null) tally.waiting -= 1;
+      } else cancelRunning.run(id);
       const job = reading.byId(id);
-      if (job !== undefined && row !== undefined) announce(job, 'final', finishedAt);
+      if (job !== undefined && row !== undefined) {
+        announce(job, 'final', finishedAt);
+        tally.ended.push(...dependencies.settle(job.seq, outcome.status, finishedAt));
+      }
       return job && { job, changed: row !== undefined };
     },
   } satisfies Partial<Operations>;
-}
-
-function finalValues({ status, reason, error, changes }: JobOutcome, report: Encoded, finishedAt: number) {
-  const told = changes === undefined || changes === null ? null : JSON.stringify(changes);
-  return { status, finishedAt, reason, error, report: report.short, changes: told };
-}
-
-function createUpkeep(db: DatabaseSync, tally: Tally, incarnation: string, reading: Reading, announce: Announce) {
-  const loseRunning = db.prepare(
-    `UPDATE jobs ${setFinal} WHERE status = 'running' AND owner <> :incarnation RETURNING id`,
-  );
-  const own = db.prepare(`UPDATE jobs SET owner = ? WHERE id = ? AND status = 'running' RETURNING seq`);
-  const cancelChats = db.prepare(`UPDATE jobs ${setFinal} WHERE status = 'queued' AND kind = 'chat' RETURNING id`);
-  const prepareEvict = (due: 0 | 1) =>
-    db.prepare(
-      `DELETE FROM jobs WHERE seq IN
-       (SELECT seq FROM jobs WHERE finished_at < ? AND due = ${due} ORDER BY finished_at LIMIT ?) RETURNING id`,
-    );
-  const evict = prepareEvict(0);
-  const evictDue = prepareEvict(1);
-  const acknowledge = db.prepare(
-    'UPDATE jobs SET due = 0, acked_at = ? WHERE id = ? AND due = 1 AND finished_at IS NOT NULL',
-  );
-  const remove = db.prepare('DELETE FROM jobs WHERE id = ? AND finished_at IS NOT NULL');
-  const exists = db.prepare('SELECT 1 FROM jobs WHERE id = ?');
-  const probe = db.prepare('UPDATE probe SET writes = writes + 1');
-  const lost = outcomeWithoutAgent('lost', 'lost', 'The service stopped while the job was running.');
-  const gone = outcomeWithoutAgent('cancelled', 'client_gone', 'The service was restarted before the job began.');
-
-  return {
-    recover: ({ now }) => {
-      const final = (outcome: JobOutcome) => finalValues(outcome, encodeReport(outcome.report), now);
-      const lostRows = loseRunning.all({ ...final(lost), incarnation });
-      const goneRows = cancelChats.all(final(gone));
-      tally.running -= lostRows.length;
-      tally.queued -= goneRows.length;
-      const ids = [...lostRows, ...goneRows].map((row) => asJobRow(row).id);
-      for (const job of ids.map((id) => reading.byId(id))) if (job !== undefined) announce(job, 'final', now);
-      return ids;
-    },
-    adopt: ({ ids }) =>
-      ids.flatMap((id) => {
-        const row = own.get(incarnation, id);
-        return row === undefined ? [] : [reading.bySeq(Number(row['seq']))];
-      }),
-    evict: ({ finishedBefore, limit, dueBefore }) => {
-      const rows = evict.all(finishedBefore, limit);
-      return [...rows, ...evictDue.all(dueBefore, limit - rows.length)].map((row) => asJobRow(row).id);
-    },
-    acknowledge: ({ id, now }) => {
-      acknowledge.run(now, id);
-      return reading.byId(id);
-    },
-    remove: (id) => Number(remove.run(id).changes) > 0 || (exists.get(id) === undefined ? undefined : false),
-    probe: () => {
-      probe.run();
-      return null;
-    },
-  } satisfies Partial<Operations>;
-}
-
-function createReading(db: DatabaseSync, tally: Tally) {
-  const byId = db.prepare(`${selectWhole} WHERE j.id = ?`);
-  const bySeq = db.prepare(`${selectWhole} WHERE j.seq = ?`);
-  const pages = createPages(db, columns);
-  const countQueued = db.prepare(`SELECT count(*) AS n FROM jobs WHERE status = 'queued' AND seq > ? AND seq <= ?`);
-  const queuedWithin = (after: number, upTo: number) => Number(countQueued.get(after, upTo)?.['n']);
-
-  const decode = (row: JobRow, queuePosition: number | null): JobRecord => {
-    tally.handled += row.spec.length + (row.report?.length ?? 0);
-    return toRecord(row, queuePosition);
-  };
-  const one = (row: JobRow): JobRecord => decode(row, row.status === 'queued' ? queuedWithin(0, row.seq) : null);
-
-  /** Newest first: each queued row stands as far before the last one seen as there are queued jobs between the two. */
-  const many = (rows: readonly JobRow[]): readonly JobRecord[] => {
-    let seen: { readonly seq: number; readonly position: number } | null = null;
-    return rows.map((row) => {
-      if (row.status !== 'queued') return decode(row, null);
-      const position: number =
-        seen === null ? queuedWithin(0, row.seq) : seen.position - queuedWithin(row.seq, seen.seq);
-      seen = { seq: row.seq, position };
-      return decode(row, position);
-    });
-  };
-
-  return {
-    byId: (id: JobId): JobRecord | undefined => {
-      const row = byId.get(id);
-      return row === undefined ? undefined : one(asJobRow(row));
-    },
-    bySeq: (seq: number): JobRecord => one(asJobRow(bySeq.get(seq) ?? {})),
-    list: (query: JobQuery): JobPage => {
-      const rows = pages(query).map(asJobRow);
-      const jobs = many(rows.slice(0, query.limit));
-      return { jobs, nextBeforeSeq: rows.length > query.limit ? (jobs.at(-1)?.seq ?? null) : null };
-    },
-  };
 }

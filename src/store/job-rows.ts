@@ -1,6 +1,15 @@
 import type { SQLOutputValue } from 'node:sqlite';
 import type { ChangeSummary } from '../jobs/change-set.ts';
-import type { AgentReport, FinalStatus, JobId, JobReason, JobRecord, JobSpec, JobStatus } from '../jobs/job.ts';
+import type {
+  AgentReport,
+  EarlierAttempt,
+  FinalStatus,
+  JobId,
+  JobReason,
+  JobRecord,
+  JobSpec,
+  JobStatus,
+} from '../jobs/job.ts';
 
 /** A row of `jobs`, as the statements of `job-operations.ts` select it. */
 export interface JobRow {
@@ -19,6 +28,8 @@ export interface JobRow {
   readonly spec: string;
   readonly report: string | null;
   readonly changes: string | null;
+  readonly waits_for: number | null;
+  readonly earlier: string | null;
 }
 
 /** Trusts the schema: only this service writes the file, and its CHECKs hold the words of `status`. */
@@ -34,6 +45,7 @@ export function toRecord(row: JobRow, queuePosition: number | null): JobRecord {
     spec: JSON.parse(row.spec) as JobSpec,
     status: row.status,
     attempt: row.attempt,
+    ...(row.earlier !== null && { earlier: JSON.parse(row.earlier) as readonly EarlierAttempt[] }),
     createdAt: row.created_at,
     startedAt: row.started_at,
     finishedAt: row.finished_at,

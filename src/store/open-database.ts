@@ -35,8 +35,13 @@ export function openDatabase(file: string): DatabaseSync {
       throw error;
     }
   } catch (error) {
-    throw new Error(`The job store ${file} cannot be opened: ${explain(error)}`, { cause: error });
+    throw refusalOf(file, error);
   }
+}
+
+/** What an operator is told when the file cannot be used, and what to do. */
+export function refusalOf(file: string, error: unknown): Error {
+  return new Error(`The job store ${file} cannot be opened: ${explain(error)}`, { cause: error });
 }
 
 function makePrivate(file: string): void {

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { DatabaseSync, SQLOutputValue } from 'node:sqlite';
 import type { JobId, JobRecord } from '../jobs/job.ts';
 import { type Delivery, type WebhookEvent, webhookMessage } from '../jobs/webhooks.ts';
+import type { Tally } from './job-operations.ts';
 import type { Calls } from './store-protocol.ts';
 
 type OutboxCalls = 'outboxTake' | 'outboxSettle' | 'outboxNextAt' | 'outboxDead' | 'outboxResend' | 'outboxForget';
@@ -24,29 +25,33 @@ export function createAnnouncer(db: DatabaseSync): (job: JobRecord, event: Webho
   };
 }
 
-export function createOutboxOperations(db: DatabaseSync): OutboxOperations {
+export function createOutboxOperations(db: DatabaseSync, tally: Pick<Tally, 'leases'>): OutboxOperations {
   const due = db.prepare(`SELECT ${columns} FROM outbox WHERE next_at <= ? ORDER BY next_at LIMIT ?`);
-  const lease = db.prepare('UPDATE outbox SET next_at = ? WHERE id = ?');
   const forgetOne = db.prepare('DELETE FROM outbox WHERE id = ?');
   const fail = db.prepare('UPDATE outbox SET tries = tries + 1, error = ?, next_at = ? WHERE id = ?');
-  const next = db.prepare('SELECT min(next_at) AS at FROM outbox WHERE next_at IS NOT NULL');
+  const soonest = db.prepare('SELECT id, next_at FROM outbox WHERE next_at IS NOT NULL ORDER BY next_at LIMIT ?');
   const dead = db.prepare(`SELECT ${columns} FROM outbox WHERE next_at IS NULL ORDER BY created_at DESC LIMIT ?`);
   const resend = db.prepare('UPDATE outbox SET tries = 0, next_at = ? WHERE id = ? AND next_at IS NULL');
   const forget = db.prepare('DELETE FROM outbox WHERE next_at IS NULL AND created_at < ?');
   return {
     outboxTake: ({ limit, now, leaseMs }) => {
-      const rows = due.all(now, limit);
-      for (const row of rows) lease.run(now + leaseMs, row['id'] ?? '');
-      return rows.map(toDelivery);
+      const held = new Map([...tally.leases].filter(([, until]) => until > now));
+      const rows = due.all(now, limit + held.size).map(toDelivery);
+      const taken = rows.filter(({ id }) => !held.has(id)).slice(0, limit);
+      tally.leases = new Map([...held, ...taken.map(({ id }) => [id, now + leaseMs] as const)]);
+      return taken;
     },
     outboxSettle: ({ id, failure }) => {
+      tally.leases = new Map([...tally.leases].filter(([held]) => held !== id));
       if (failure === null) forgetOne.run(id);
       else fail.run(failure.error, failure.nextAt, id);
       return null;
     },
     outboxNextAt: () => {
-      const at = next.get()?.['at'];
-      return typeof at === 'number' ? at : null;
+      const times = soonest
+        .all(tally.leases.size + 1)
+        .map(({ id, next_at: at }) => tally.leases.get(String(id)) ?? Number(at));
+      return times.length === 0 ? null : Math.min(...times);
     },
     outboxDead: ({ limit }) => dead.all(limit).map(toDelivery),
     outboxResend: ({ id, now }) => Number(resend.run(now, id).changes) > 0,

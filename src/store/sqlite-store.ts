@@ -1,11 +1,16 @@
 import { randomUUID } from 'node:crypto';
 import { UnavailableError } from '../jobs/errors.ts';
-import type { AgentReport, JobSpec } from '../jobs/job.ts';
-import type { JobStore, Log, Membership, Store } from '../jobs/ports.ts';
+import type { AgentReport, JobRecord, JobSpec } from '../jobs/job.ts';
+import type { JobStore, Log, Membership, NewJob, Store } from '../jobs/ports.ts';
 import type { Outbox } from '../jobs/webhooks.ts';
+import { encodeSpec } from './job-rows.ts';
+import type { SubmittedJob } from './store-protocol.ts';
 import { createWorkerChannel, type WorkerChannel } from './worker-channel.ts';
 
 const program = new URL('./sqlite-worker.ts', import.meta.url);
+
+/** Characters of a spec whose JSON is made in the event loop: some 0.1 ms. */
+const maxEncodedHere = 65_536;
 
 /**
  * The embedded store: an SQLite file that this process alone may use, served by a thread of its own.
@@ -13,7 +18,11 @@ const program = new URL('./sqlite-worker.ts', import.meta.url);
  */
 export function createSqliteStore({ file, log }: { readonly file: string; readonly log: Log }): Store {
   const incarnation = randomUUID();
-  const channel = createWorkerChannel({ program, input: { file, incarnation }, log });
+  const listeners = new Set<(job: JobRecord) => void>();
+  const onEnded = (job: JobRecord): void => {
+    for (const listener of listeners) listener(job);
+  };
+  const channel = createWorkerChannel({ program, input: { file, incarnation }, log, onEnded });
   return {
     jobs: createJobs(channel, incarnation),
     keeping: {
@@ -22,6 +31,7 @@ export function createSqliteStore({ file, log }: { readonly file: string; readon
     },
     outbox: createOutbox(channel),
     membership: createMembership(channel, incarnation),
+    onDependentEnded: (listener) => void listeners.add(listener),
     ready: async () => {
       await channel.opened();
       await channel.call('probe', null);
@@ -32,13 +42,11 @@ export function createSqliteStore({ file, log }: { readonly file: string; readon
 
 function createJobs(channel: WorkerChannel, incarnation: string): JobStore {
   return {
-    submit: async ({ idempotency, ...job }, { maxUnfinished }) => {
+    submit: async ({ idempotency, ...job }, { maxUnfinished, goneBefore = Number.MIN_SAFE_INTEGER }) => {
       if (!channel.hasRoom()) throw new UnavailableError('The job store is too slow to take on more now');
-      const admitted = await channel.call(
-        'submit',
-        { job: { ...job, ...(idempotency && { idempotency }) }, maxUnfinished },
-        sizeOfSpec(job.spec),
-      );
+      const size = sizeOfSpec(job.spec);
+      const submitted = submittedJob({ ...job, ...(idempotency && { idempotency }) }, size);
+      const admitted = await channel.call('submit', { job: submitted, maxUnfinished, goneBefore }, size);
       if (admitted === null) return { outcome: 'queue_full' };
       if ('outcome' in admitted) return admitted;
       // What the row says, without having it copied back.
@@ -52,8 +60,9 @@ function createJobs(channel: WorkerChannel, incarnation: string): JobStore {
     },
     finish: async ({ job, owner, attempt }, outcome, finishedAt) => {
       const input = { id: job.id, owner, attempt, outcome, finishedAt };
-      const isFinished = await channel.call('finish', input, sizeOfReport(outcome.report));
-      if (!isFinished) return undefined;
+      const finished = await channel.call('finish', input, sizeOfReport(outcome.report));
+      if (finished === 'requeued') return await channel.call('get', job.id);
+      if (!finished) return undefined;
       return { ...job, status: outcome.status, attempt, finishedAt, queuePosition: null, outcome };
     },
     cancelQueued: (id, outcome, finishedAt) => channel.call('cancelQueued', { id, outcome, finishedAt }),
@@ -84,6 +93,19 @@ function createMembership(channel: WorkerChannel, incarnation: string): Membersh
     },
     recover: (now) => channel.call('recover', { now }),
     counts: channel.counts,
+  };
+}
+
+function submittedJob({ spec, ...job }: NewJob, size: number): SubmittedJob {
+  const { kind, followUp, after, maxAttempts, metadata } = spec;
+  const isShort = size <= maxEncodedHere && spec.history === undefined && spec.outputSchema === undefined;
+  return {
+    ...job,
+    ...{ kind, metadata },
+    ...(followUp !== undefined && { followUp }),
+    ...(after !== undefined && { after }),
+    ...(maxAttempts !== undefined && { maxAttempts }),
+    spec: isShort ? { encoded: encodeSpec(spec) } : { whole: spec },
   };
 }
 

@@ -1,23 +1,21 @@
-import type { DatabaseSync } from 'node:sqlite';
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { createCommitBatch } from './commit-batch.ts';
 import { countUnfinished, createJobOperations, type Tally } from './job-operations.ts';
-import { openDatabase } from './open-database.ts';
+import { openDatabase, refusalOf } from './open-database.ts';
 import type { FromWorker, Request, ToWorker, WorkerInput } from './store-protocol.ts';
 
 /** The program of the store's thread: it alone touches the database, so that no fsync ever stops the event loop. */
 function main(port: MessagePort, { file, incarnation }: WorkerInput): void {
   const say = (message: FromWorker) => port.postMessage(message);
-  let db: DatabaseSync;
+  let opened: ReturnType<typeof open>;
   try {
-    db = openDatabase(file);
+    opened = open(file, incarnation);
   } catch (error) {
     say({ type: 'refused', message: error instanceof Error ? error.message : String(error) });
     port.close();
     return;
   }
-  const tally: Tally = { ...countUnfinished(db), handled: 0 };
-  const commitBatch = createCommitBatch(db, tally, createJobOperations(db, tally, incarnation));
+  const { db, tally, commitBatch } = opened;
   const counts = () => ({ queued: tally.queued, running: tally.running });
 
   let isClosing = false;
@@ -27,7 +25,7 @@ function main(port: MessagePort, { file, incarnation }: WorkerInput): void {
       isClosing = true;
     });
     for (let answers = commitBatch(arrivals); answers.length > 0; answers = commitBatch(arrivals)) {
-      say({ type: 'answers', answers, counts: counts() });
+      say({ type: 'answers', answers, counts: counts(), ended: tally.ended.splice(0) });
     }
     // Only now: what is said to a closed port is lost.
     if (isClosing) {
@@ -36,6 +34,18 @@ function main(port: MessagePort, { file, incarnation }: WorkerInput): void {
     }
   });
   say({ type: 'opened', counts: counts() });
+}
+
+/** Throws an error for an operator, also where the file turns out to be damaged at the first look into it. */
+function open(file: string, incarnation: string) {
+  const db = openDatabase(file);
+  try {
+    const tally: Tally = { ...countUnfinished(db), handled: 0, ended: [], leases: new Map() };
+    return { db, tally, commitBatch: createCommitBatch(db, tally, createJobOperations(db, tally, incarnation)) };
+  } catch (error) {
+    db.close();
+    throw refusalOf(file, error);
+  }
 }
 
 /** Every request that waits now, in order. A wish to close is the last message there is. */

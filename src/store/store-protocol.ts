@@ -1,11 +1,12 @@
-import type { JobId, JobOutcome, JobRecord } from '../jobs/job.ts';
+import type { JobId, JobOutcome, JobRecord, JobSpec } from '../jobs/job.ts';
 import type { Cancellation, JobPage, JobQuery, NewJob } from '../jobs/ports.ts';
 import type { Delivery } from '../jobs/webhooks.ts';
+import type { Encoded } from './job-rows.ts';
 
 /** What the store's thread can be asked. Everything is copied by structured clone, which keeps a key named `__proto__`. */
 export interface Calls {
   submit: {
-    input: { readonly job: NewJob; readonly maxUnfinished: number };
+    input: { readonly job: SubmittedJob; readonly maxUnfinished: number; readonly goneBefore: number };
     output: Submitted;
   };
   claim: { input: { readonly freeSlots: number; readonly startedAt: number }; output: readonly JobRecord[] };
@@ -17,8 +18,8 @@ export interface Calls {
       readonly outcome: JobOutcome;
       readonly finishedAt: number;
     };
-    /** False when the claim no longer holds. */
-    output: boolean;
+    /** False when the claim no longer holds; `requeued` where the run was lost and another one is allowed. */
+    output: boolean | 'requeued';
   };
   cancelQueued: {
     input: { readonly id: JobId; readonly outcome: JobOutcome; readonly finishedAt: number };
@@ -53,10 +54,19 @@ export interface Calls {
   probe: { input: null; output: null };
 }
 
+/** What the thread needs of a new job. A nested object costs ten times its JSON to be copied, on either side. */
+export interface SubmittedJob
+  extends Omit<NewJob, 'spec'>,
+    Pick<JobSpec, 'kind' | 'followUp' | 'after' | 'maxAttempts' | 'metadata'> {
+  /** Long ones are encoded by the thread: that would take the event loop milliseconds. */
+  readonly spec: { readonly encoded: Encoded } | { readonly whole: JobSpec };
+}
+
 /** Null when the queue is full. */
 type Submitted =
-  | { readonly seq: number; readonly queuePosition: number }
-  | { readonly outcome: 'replayed' | 'idempotency_conflict'; readonly job: JobRecord }
+  | { readonly seq: number; readonly queuePosition: number | null }
+  | { readonly outcome: 'unknown_dependency' }
+  | { readonly outcome: 'admitted' | 'replayed' | 'idempotency_conflict'; readonly job: JobRecord }
   | null;
 
 export type Request<K extends keyof Calls = keyof Calls> = {
@@ -78,7 +88,13 @@ export type FromWorker =
   | { readonly type: 'opened'; readonly counts: Counts }
   /** The message is for an operator: it says what to do. */
   | { readonly type: 'refused'; readonly message: string }
-  | { readonly type: 'answers'; readonly answers: readonly Answer[]; readonly counts: Counts };
+  | {
+      readonly type: 'answers';
+      readonly answers: readonly Answer[];
+      readonly counts: Counts;
+      /** Jobs that ended because others did. */
+      readonly ended: readonly JobRecord[];
+    };
 
 /** What the store's thread is started with. */
 export interface WorkerInput {

@@ -2,6 +2,7 @@ import { getCompileCacheDir } from 'node:module';
 import { dirname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { UnavailableError } from '../jobs/errors.ts';
+import type { JobRecord } from '../jobs/job.ts';
 import type { Log } from '../jobs/ports.ts';
 import type { Answer, Calls, Counts, FromWorker, Request, ToWorker, WorkerInput } from './store-protocol.ts';
 
@@ -39,6 +40,8 @@ export function createWorkerChannel(deps: {
   readonly program: URL;
   readonly input: WorkerInput;
   readonly log: Log;
+  /** Told of jobs that ended because others did. */
+  readonly onEnded?: (job: JobRecord) => void;
 }): WorkerChannel {
   const { log } = deps;
   const worker = startWorker(deps.program, deps.input);
@@ -65,7 +68,10 @@ export function createWorkerChannel(deps: {
     if (message.type === 'refused') return end(new Error(message.message));
     counts = message.counts;
     if (message.type === 'opened') opening.resolve();
-    else waiting.settle(message.answers);
+    else {
+      waiting.settle(message.answers);
+      for (const job of message.ended) deps.onEnded?.(job);
+    }
   });
   worker.once('error', end);
   worker.once('exit', (exitCode) => {

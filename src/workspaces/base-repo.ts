@@ -11,6 +11,7 @@ import { createMutex } from './mutex.ts';
 import { type BaseSource, isRepository, type OpenBase, openBase } from './open-base.ts';
 import { readRef } from './read-ref.ts';
 import { until } from './until.ts';
+import type { WorkspaceMeter } from './workspace-meter.ts';
 
 /** The base as one clone finds it. */
 export interface BaseState {
@@ -53,6 +54,7 @@ export interface BaseRepo {
 
 export interface BaseRepoDeps extends BaseSource {
   readonly fetchDebounceMs: number;
+  readonly meter?: WorkspaceMeter;
   readonly log: Log;
   readonly clock: Clock;
 }
@@ -61,7 +63,7 @@ export interface BaseRepoDeps extends BaseSource {
 const reopenMs = 30_000;
 
 export function createBaseRepo(deps: BaseRepoDeps): BaseRepo {
-  const changes = createMutex();
+  const changes = createMutex(1, deps.meter?.lockWaited);
   const closing = new AbortController();
   const fetch = createBaseFetch({ ...deps, changes, closing: closing.signal });
   let refEpoch = 0;

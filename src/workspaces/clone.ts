@@ -1,4 +1,4 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Target } from './base-ref.ts';
 import type { BaseState } from './base-repo.ts';
@@ -36,6 +36,13 @@ export async function updateClone(git: Git, base: BaseState, path: string, signa
   await git({ cwd: path, args: fetch, transport: 'local', timeoutMs: cloneTimeoutMs, signal });
   const reset = ['reset', '--hard', `refs/remotes/origin/${branch}`, '--'];
   await git({ cwd: path, args: reset, timeoutMs: cloneTimeoutMs, signal });
+}
+
+/** Puts objects that lie in files of their own into one pack: each copy of the clone would copy each file. */
+export async function packObjects(git: Git, path: string, signal: AbortSignal): Promise<void> {
+  const names = await readdir(join(path, '.git', 'objects'));
+  if (!names.some((name) => name.length === 2)) return;
+  await git({ cwd: path, args: ['repack', '-d', '-n', '--quiet'], timeoutMs: cloneTimeoutMs, signal });
 }
 
 /** The commit that a fresh clone starts from; null in an empty repository. */

@@ -12,6 +12,14 @@ interface FreeSpaceOptions {
 /** A burst of submissions shares one look: a disk does not fill up in less. */
 const maxAgeMs = 1_000;
 
+/** The free space where a directory is; NaN where it cannot be told. */
+export async function freeBytes(path: string): Promise<number> {
+  return await statfs(path).then(
+    ({ bavail, bsize }) => bavail * bsize,
+    () => Number.NaN,
+  );
+}
+
 /** Answers which directory has too little free space for more jobs, a sentence for an operator; null if none has. */
 export function createFreeSpaceCheck({
   directories,

@@ -59,6 +59,8 @@ const hardening = [
   // A fetch adds one pack, not up to a hundred files that each clone then copies one by one.
   'fetch.unpackLimit=1',
   'advice.detachedHead=false',
+  // What copies a clone knows this form.
+  'index.version=2',
   `checkout.workers=${Math.min(availableParallelism(), maxCheckoutWorkers)}`,
 ];
 

@@ -7,16 +7,18 @@ export interface Mutex {
   run<Result>(work: () => Promise<Result>, signal?: AbortSignal): Promise<Result>;
 }
 
-/** With one place it is a mutex; with more, a bound on parallel work. */
-export function createMutex(places = 1): Mutex {
+/** With one place it is a mutex; with more, a bound on parallel work. `onTurn` is told how long each task waited, in ms. */
+export function createMutex(places = 1, onTurn?: (waitedMs: number) => void): Mutex {
   const waiting = new Set<() => void>();
   let free = places;
 
   async function run<Result>(work: () => Promise<Result>, signal?: AbortSignal): Promise<Result> {
     signal?.throwIfAborted();
+    const since = performance.now();
     if (free > 0) free -= 1;
     else await turn(waiting, signal);
     try {
+      onTurn?.(performance.now() - since);
       return await work();
     } finally {
       release();

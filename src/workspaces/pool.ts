@@ -36,8 +36,12 @@ export interface PoolOptions {
   readonly prepareLater: Preparation;
   readonly removal: Removal;
   readonly taker: ChangeTaker;
+  /** Brings what clones are copied from to the base. Never rejects. */
+  readonly renew: () => Promise<void>;
   /** True while jobs make clones for themselves: the pool then leaves disk and processor to them. */
   readonly isBusy: () => boolean;
+  /** False while the disk is too full for clones that nobody has asked for. */
+  readonly hasRoom: () => Promise<boolean>;
   readonly log: Log;
 }
 
@@ -48,7 +52,7 @@ interface Member {
   readonly snapshot: Snapshot;
 }
 
-const poolName = '.pool';
+export const poolName = '.pool';
 
 export function createPool(options: PoolOptions): Pool {
   const { size, removal, taker } = options;
@@ -84,7 +88,7 @@ export function createPool(options: PoolOptions): Pool {
 
 /** Keeps the list of members full and fresh, one clone at a time. */
 function createFilling(options: PoolOptions, directory: string, members: Member[]) {
-  const { size, base, log, isBusy } = options;
+  const { size, base, log, isBusy, hasRoom } = options;
   const closing = new AbortController();
   let begun = false;
   let filling: Promise<void> | null = null;
@@ -105,8 +109,10 @@ function createFilling(options: PoolOptions, directory: string, members: Member[
 
   async function fillUp(): Promise<void> {
     try {
+      await options.renew();
       await refresh();
-      while (goesOn() && members.length < size) members.push(await make(options, directory, closing.signal));
+      while (goesOn() && members.length < size && (await hasRoom()))
+        members.push(await make(options, directory, closing.signal));
     } catch (error) {
       // Whoever takes the next one tries again.
       if (!closing.signal.aborted) log.warn({ err: error }, 'no clone could be made ready');
@@ -115,7 +121,7 @@ function createFilling(options: PoolOptions, directory: string, members: Member[
   }
 
   function fill(): void {
-    if (size > 0 && goesOn()) filling ??= fillUp();
+    if (goesOn()) filling ??= fillUp();
   }
 
   return {
@@ -185,6 +191,6 @@ function isStale({ snapshot }: Member, wanted: string | null): boolean {
 }
 
 /** Null where the base has no commit yet. */
-async function headOf({ gitDir, branch }: BaseState): Promise<string | null> {
+export async function headOf({ gitDir, branch }: BaseState): Promise<string | null> {
   return await readRef(gitDir, branch === null ? 'HEAD' : `refs/heads/${branch}`);
 }

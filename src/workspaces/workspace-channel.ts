@@ -3,9 +3,11 @@ import { getCompileCacheDir } from 'node:module';
 import { dirname } from 'node:path';
 import { WorkspaceError } from '../jobs/errors.ts';
 import type { Log } from '../jobs/ports.ts';
+import type { WorkspaceFigures, WorkspaceMeter } from './workspace-meter.ts';
 import type {
   Failure,
   FromProcess,
+  Measure,
   ToProcess,
   WorkspaceCall,
   WorkspaceCalls,
@@ -32,7 +34,15 @@ export interface WorkspaceChannel {
 /** The process holds no more than a few paths and lists: small, so that what it starts costs it little. */
 const nodeOptions = ['--max-semi-space-size=2', '--max-old-space-size=512'];
 
-export function openWorkspaceChannel(settings: WorkspaceSettings, log: Log): WorkspaceChannel {
+/** Who is told what the process says unasked. */
+export interface WorkspaceListener {
+  readonly log: Log;
+  readonly meter: WorkspaceMeter;
+  /** As they were told last. */
+  figures: WorkspaceFigures;
+}
+
+export function openWorkspaceChannel(settings: WorkspaceSettings, listener: WorkspaceListener): WorkspaceChannel {
   const cache = getCompileCacheDir();
   const child = fork(new URL('workspace-process.ts', import.meta.url), [], {
     // Nothing of the service's own but where compiled code is kept.
@@ -56,7 +66,7 @@ export function openWorkspaceChannel(settings: WorkspaceSettings, log: Log): Wor
   child.once('error', end);
   child.once('exit', end);
   child.on('message', (message: FromProcess) => {
-    if (message.type === 'log') return log[message.level](message.fields, message.message);
+    if (message.type !== 'value' && message.type !== 'failure') return hear(message, listener);
     const waiter = waiting.get(message.seq);
     waiting.delete(message.seq);
     if (message.type === 'value') waiter?.resolve(message.value as never);
@@ -93,6 +103,30 @@ export function openWorkspaceChannel(settings: WorkspaceSettings, log: Log): Wor
       if (child.connected) child.disconnect();
     },
   };
+}
+
+type Unasked = Exclude<FromProcess, { readonly type: 'value' | 'failure' }>;
+
+function hear(message: Unasked, listener: WorkspaceListener): void {
+  switch (message.type) {
+    case 'log':
+      return listener.log[message.level](message.fields, message.message);
+    case 'measured':
+      return measure(listener.meter, message.measure);
+    case 'figures':
+      listener.figures = message.figures;
+  }
+}
+
+function measure(meter: WorkspaceMeter, told: Measure): void {
+  switch (told.of) {
+    case 'lockWaited':
+      return meter.lockWaited(...told.args);
+    case 'prepared':
+      return meter.prepared(...told.args);
+    case 'removed':
+      return meter.removed(...told.args);
+  }
 }
 
 /** To a process that is gone nothing can be said; its `exit` tells whoever waits. */

@@ -3,18 +3,22 @@ import { access, mkdir, readdir, stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { WorkspaceError } from '../jobs/errors.ts';
-import type { JobId } from '../jobs/job.ts';
+import type { CloneMethod, JobId } from '../jobs/job.ts';
 import { isJobId } from '../jobs/job-id.ts';
 import type { Clock, Log, Workspace, WorkspaceManager } from '../jobs/ports.ts';
+import { createRemover, type Remover } from '../process/remover.ts';
+import { type BaseHeads, createHeads } from './base-heads.ts';
 import { type BaseRepo, createBaseRepo } from './base-repo.ts';
 import { type ChangeTaker, createChangeTaker, type Snapshot } from './change-taker.ts';
+import { createFrozenClone, type FrozenClone } from './frozen-clone.ts';
 import { createGit, type Git } from './git.ts';
 import { openPatch, readDetails } from './kept-changes.ts';
 import { createMutex } from './mutex.ts';
-import { createPool, type Pool } from './pool.ts';
-import { createPreparation, makeDirectory, type Place } from './preparation.ts';
+import { createPool, type Pool, poolName } from './pool.ts';
+import { createPreparation, makeDirectory, type Place, type Preparation } from './preparation.ts';
 import { createPusher } from './push-result.ts';
 import { createRemoval, type Removal } from './removal.ts';
+import { noMeter, type WorkspaceMeter } from './workspace-meter.ts';
 
 export interface WorkspaceOptions {
   /** The warm base clone: used as it is if it is a repository, else made there. */
@@ -33,8 +37,17 @@ export interface WorkspaceOptions {
   readonly scratchDir: string;
   /** Where what a job changed is kept until the job is forgotten; made if absent. */
   readonly resultDir: (id: JobId) => string;
+  /** The program that copies clones; the one beside the service by default. */
+  readonly copier?: string;
+  /** Other directories of the service in which many files come and go. */
+  readonly busyDirectories?: readonly string[];
   /** All that git sees of the environment. */
   readonly gitEnv: Readonly<Record<string, string>>;
+  /** Why no more clones should be made ready, a sentence; null when there is room. */
+  readonly refusal?: () => Promise<string | null>;
+  readonly meter?: WorkspaceMeter;
+  /** Closed with the workspaces; one of its own where it is absent. */
+  readonly remover?: Remover;
   readonly log: Log;
   readonly clock: Clock;
 }
@@ -42,10 +55,11 @@ export interface WorkspaceOptions {
 export interface GitWorkspaces extends WorkspaceManager {
   /** Finds or makes the base. Rejects only with the signal's reason: what else goes wrong is told by `check` and tried again. */
   start(signal: AbortSignal): Promise<void>;
-  /** How many workspaces could not be removed since the start. */
-  quarantined(): number;
   /** How many clones wait for a job. */
   ready(): number;
+  readonly heads: BaseHeads;
+  /** How clones are made, once the first sweep is done. */
+  method(): CloneMethod;
 }
 
 /** Beyond one clone per core all of them only get slower; below two, the disk idles while a clone computes. */
@@ -59,36 +73,43 @@ export function createWorkspaceManager(options: WorkspaceOptions): GitWorkspaces
   const git = createGit(gitOptions);
   const gitLater = createGit({ ...gitOptions, lowPriority: true });
   const base = createBaseRepo({ ...options, ...paths, git });
-  const removal = createRemoval({ jobsDir: paths.jobsDir, log: options.log });
+  const { log, remover = createRemover({ log }) } = options;
+  const removal = createRemoval({ jobsDir: paths.jobsDir, remover, log });
   const { resultDir } = options;
   const push = createPusher({ git, base, log: options.log });
   const taker = createChangeTaker({ ...options, push, path: options.gitEnv['PATH'] ?? '/usr/bin:/bin' });
-  const { create, pool } = createCloning({ ...options, ...paths, git, gitLater, base, removal, taker });
+  const { create, pool, frozen } = createCloning({ ...options, ...paths, git, gitLater, base, removal, taker });
   const adopted = new Set<JobId>();
   return {
     create,
     changesOf: async (id) => await readDetails(resultDir(id)),
     patchOf: async (id) => await openPatch(resultDir(id)),
-    start: (signal) => start(paths, base, options.log, signal),
+    start: (signal) => start(paths, base, log, signal),
     adopt(id) {
       adopted.add(id);
       return adoptedWorkspace(id, join(paths.jobsDir, id), { removal, taker });
     },
-    async sweep() {
+    async sweep(known = async () => true) {
       await removal.emptyTrash();
       await pool.empty();
+      await frozen.empty();
       const names = (await readdir(paths.jobsDir)).filter(isJobId);
       const left = names.filter((id) => !adopted.has(id));
-      await taker.sweep(await tellChangesOf(left, paths.jobsDir, taker, [...adopted]));
+      // An agent may have waited in it for a job that never came: then there is nobody to tell.
+      const areKnown = await Promise.all(left.map(known));
+      const lost = left.filter((_, i) => areKnown[i]);
+      await taker.sweep(await tellChangesOf(lost, paths.jobsDir, taker, [...adopted]));
       await Promise.all(left.map(removal.discard));
+      await frozen.begin();
       await pool.begin();
     },
     check: async () => (await base.check()) ?? (await checkJobsDir(paths.jobsDir)),
-    quarantined: removal.quarantined,
     ready: pool.ready,
+    heads: createHeads(base),
+    method: frozen.method,
     async close() {
       base.close();
-      await pool.close();
+      await Promise.all([pool.close(), frozen.close()]);
       await removal.close();
     },
   };
@@ -102,13 +123,32 @@ interface CloningDeps extends WorkspaceOptions {
   readonly taker: ChangeTaker;
 }
 
-function createCloning(deps: CloningDeps): { readonly create: WorkspaceManager['create']; readonly pool: Pool } {
-  const { jobsDir, base, removal, taker } = deps;
+interface Cloning {
+  readonly create: WorkspaceManager['create'];
+  readonly pool: Pool;
+  readonly frozen: FrozenClone;
+}
+
+function createCloning(deps: CloningDeps): Cloning {
+  const { jobsDir, poolSize, scratchDir, busyDirectories = [], base, removal, taker, meter = noMeter } = deps;
   const clones = createMutex(parallelClones);
-  const prepare = createPreparation(deps);
-  const prepareLater = createPreparation({ ...deps, git: deps.gitLater });
+  const gitLater = createPreparation({ ...deps, git: deps.gitLater });
+  const directories = [scratchDir, ...busyDirectories, ...(poolSize > 0 ? [join(jobsDir, poolName)] : [])];
+  const frozen = createFrozenClone({ ...deps, directories, prepareLater: gitLater });
+  const { prepare, isUpdated } = noteUpdates(frozen.quicken(createPreparation(deps), 'now'));
+  const prepareLater = frozen.quicken(gitLater, 'later');
   let cloning = 0;
-  const pool = createPool({ ...deps, size: deps.poolSize, prepare, prepareLater, isBusy: () => cloning > 0 });
+  /** A workspace of the same name may be wanted before the notes on the last one are gone. */
+  const forgetting = new Map<JobId, Promise<void>>();
+  const forget = (id: JobId, snapshot: Snapshot): void => {
+    const done = taker.forget(snapshot, id).finally(() => forgetting.delete(id));
+    forgetting.set(id, done);
+  };
+  const pool = createPool({
+    ...{ ...deps, size: poolSize, prepare, prepareLater, renew: frozen.renew },
+    isBusy: () => cloning > 0,
+    hasRoom: async () => deps.refusal === undefined || (await deps.refusal()) === null,
+  });
 
   const create: WorkspaceManager['create'] = async (id, signal, { ref } = { ref: null }) => {
     if (!isJobId(id)) throw new WorkspaceError('A workspace needs the id of a job');
@@ -116,11 +156,12 @@ function createCloning(deps: CloningDeps): { readonly create: WorkspaceManager['
     const path = join(jobsDir, id);
     await makeDirectory(path);
     try {
-      const snapshot = (await pool.take(path, state, signal)) ?? (await clone({ name: id, path, state }, signal));
+      const snapshot = await fill({ name: id, path, state }, signal);
       if (signal.aborted) await taker.forget(snapshot);
       signal.throwIfAborted();
+      await forgetting.get(id);
       await taker.assign(id, snapshot);
-      return workspace(id, path, snapshot, deps);
+      return workspace(id, path, snapshot, { removal, taker, forget });
     } catch (error) {
       await removal.discard(id);
       signal.throwIfAborted();
@@ -131,6 +172,15 @@ function createCloning(deps: CloningDeps): { readonly create: WorkspaceManager['
     }
   };
 
+  async function fill(place: Place, signal: AbortSignal): Promise<Snapshot> {
+    const since = performance.now();
+    const ready = await pool.take(place.path, place.state, signal);
+    const snapshot = ready ?? (await clone(place, signal));
+    const by = ready === null ? 'clone' : isUpdated(ready) ? 'update' : 'pool';
+    meter.prepared(by, performance.now() - since);
+    return snapshot;
+  }
+
   async function clone(place: Place, signal: AbortSignal): Promise<Snapshot> {
     cloning += 1;
     try {
@@ -140,10 +190,30 @@ function createCloning(deps: CloningDeps): { readonly create: WorkspaceManager['
     }
   }
 
-  return { create, pool };
+  return { create, pool, frozen };
 }
 
-function workspace(id: JobId, path: string, snapshot: Snapshot, { removal, taker }: CloningDeps): Workspace {
+/** The same preparation, which knows what it brought up to date. */
+function noteUpdates(preparation: Preparation) {
+  const updated = new WeakSet<Snapshot>();
+  const prepare: Preparation = {
+    ...preparation,
+    async bring(place, signal) {
+      const snapshot = await preparation.bring(place, signal);
+      updated.add(snapshot);
+      return snapshot;
+    },
+  };
+  return { prepare, isUpdated: (snapshot: Snapshot): boolean => updated.has(snapshot) };
+}
+
+interface WorkspaceMeans extends Means {
+  /** Begins to let go of the notes on it. */
+  readonly forget: (id: JobId, snapshot: Snapshot) => void;
+}
+
+function workspace(id: JobId, path: string, snapshot: Snapshot, means: WorkspaceMeans): Workspace {
+  const { removal, taker, forget } = means;
   let disposed: Promise<void> | null = null;
   return {
     path,
@@ -151,7 +221,7 @@ function workspace(id: JobId, path: string, snapshot: Snapshot, { removal, taker
     changes: (pushBranch) => taker.take(id, path, snapshot, pushBranch),
     [Symbol.asyncDispose]: () => {
       // The next job waits for the place, not for the notes on this one.
-      disposed ??= removal.discard(id).finally(() => void taker.forget(snapshot, id));
+      disposed ??= removal.discard(id).finally(() => forget(id, snapshot));
       return disposed;
     },
   };

@@ -2,7 +2,10 @@ import { join } from 'node:path';
 import { WorkspaceError } from '../jobs/errors.ts';
 import type { JobId } from '../jobs/job.ts';
 import type { Log, Workspace } from '../jobs/ports.ts';
+import { createRemover } from '../process/remover.ts';
+import { createFreeSpaceCheck } from './free-space.ts';
 import { createWorkspaceManager, type GitWorkspaces } from './workspace-manager.ts';
+import type { WorkspaceFigures, WorkspaceMeter } from './workspace-meter.ts';
 import type { FromProcess, ToProcess, WorkspaceCall, WorkspaceSettings } from './workspace-protocol.ts';
 
 /**
@@ -10,6 +13,8 @@ import type { FromProcess, ToProcess, WorkspaceCall, WorkspaceSettings } from '.
  * the more memory that has the longer: here it stops nobody who serves requests.
  */
 
+/** What nobody needs to know any sooner. */
+const figuresMs = 1_000;
 /** What is under way when the service is gone gets this long; then nothing of it is worth waiting for. */
 const lastMs = 10_000;
 
@@ -70,13 +75,41 @@ function tell(level: keyof Log, fields: object, message: string): void {
   }
 }
 
-function createManager({ resultsDir, ...settings }: WorkspaceSettings): GitWorkspaces {
-  return createWorkspaceManager({
+/** Only for ages: nobody can set it. */
+const clock = { now: () => performance.now() };
+
+const meter: WorkspaceMeter = {
+  lockWaited: (...args) => say({ type: 'measured', measure: { of: 'lockWaited', args } }),
+  prepared: (...args) => say({ type: 'measured', measure: { of: 'prepared', args } }),
+  removed: (...args) => say({ type: 'measured', measure: { of: 'removed', args } }),
+};
+
+function createManager({ resultsDir, room, ...settings }: WorkspaceSettings): GitWorkspaces {
+  const remover = createRemover({ log, onRemoved: meter.removed });
+  const manager = createWorkspaceManager({
     ...settings,
     resultDir: (id) => join(resultsDir, id),
-    log,
-    clock: { now: () => Date.now() },
+    ...(room !== undefined && { refusal: createFreeSpaceCheck({ ...room, clock, log }) }),
+    ...{ remover, meter, log, clock },
+    busyDirectories: [resultsDir],
   });
+  const read = (): WorkspaceFigures => ({
+    poolReady: manager.ready(),
+    removalsPending: remover.pending(),
+    removalsQuarantined: remover.quarantined(),
+  });
+  sayFigures(read);
+  return manager;
+}
+
+function sayFigures(read: () => WorkspaceFigures): void {
+  let last = '';
+  setInterval(() => {
+    const figures = read();
+    if (JSON.stringify(figures) === last) return;
+    last = JSON.stringify(figures);
+    say({ type: 'figures', figures });
+  }, figuresMs).unref();
 }
 
 function createServing(manager: GitWorkspaces) {
@@ -86,7 +119,10 @@ function createServing(manager: GitWorkspaces) {
       case 'start':
         return await nothing(manager.start(signal));
       case 'sweep':
-        return await nothing(manager.sweep());
+        await manager.sweep(async (id) => !call.input.unknown.includes(id));
+        return manager.method();
+      case 'head':
+        return await manager.heads[call.input.of](signal);
       case 'check':
         return await manager.check();
       case 'create': {

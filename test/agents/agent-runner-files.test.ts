@@ -45,12 +45,11 @@ describe('the files of a run', () => {
       async () => (await readdir(fixture.runsDir)).sort(),
       (names) => names.join() === [known.id, 'notes.txt'].join(),
     );
-    expect((await readdir(join(fixture.runsDir, known.id))).sort()).toEqual([
-      'order',
-      'prompt',
-      'stderr.log',
-      'stdout.log',
-    ]);
+    const kept = await waitFor(
+      async () => (await readdir(join(fixture.runsDir, known.id))).sort(),
+      (names) => !names.includes('tmp'),
+    );
+    expect(kept).toEqual(['order', 'prompt', 'stderr.log', 'stdout.log']);
     await later[Symbol.asyncDispose]();
   });
 

@@ -2,18 +2,19 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type AgentRunnerOptions, createAgentRunner } from '../../src/agents/agent-runner.ts';
+import type { EarlyRunner } from '../../src/agents/early-agents.ts';
 import { providers } from '../../src/agents/registry.ts';
 import { createRunRecorder } from '../../src/agents/run-recorder.ts';
 import type { JobId, JobOutcome, JobSpec } from '../../src/jobs/job.ts';
 import { createJobId } from '../../src/jobs/job-id.ts';
-import type { AgentEvent, AgentRunner, EndReason, Log } from '../../src/jobs/ports.ts';
+import type { AgentEvent, EndReason, Log } from '../../src/jobs/ports.ts';
 
 const root = join(import.meta.dirname, '../..');
 const fakeClaude = join(root, 'test/fixtures/agents/fake-claude.mjs');
 export const realClaude = join(root, 'node_modules/.bin/claude');
 
 export interface RunnerFixture extends AsyncDisposable {
-  readonly runner: AgentRunner;
+  readonly runner: EarlyRunner;
   readonly runsDir: string;
   readonly workspacePath: string;
   /** What was logged as a warning or an error. */

@@ -2,6 +2,8 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createJobId } from '../../src/jobs/job-id.ts';
 import type { Store } from '../../src/jobs/ports.ts';
 import { cancelled, claimOne, completed, idsOf, type JobOverrides, newJob, roomy, submitTo } from './job-builders.ts';
+import { describeAttempts } from './job-store-attempts.ts';
+import { describeDependencies } from './job-store-dependencies.ts';
 import { describeIdempotency } from './job-store-idempotency.ts';
 import { describeRecords } from './job-store-records.ts';
 import { describeSearch } from './job-store-search.ts';
@@ -191,6 +193,8 @@ export function describeJobStore(name: string, create: () => Promise<StoreFixtur
         return store;
       },
     };
+    describeAttempts(current);
+    describeDependencies(current);
     describeIdempotency(current);
     describeSearch(current);
     describeOutbox(current);

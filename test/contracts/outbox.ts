@@ -37,7 +37,9 @@ export function describeOutbox(fixture: { readonly store: () => Store; reopen():
       await submit();
       await store().jobs.cancelQueued(id, cancelled, 2_000);
       await claimOne(store());
-      expect(typesOf(await take(2_000)).toSorted()).toEqual(['job.cancelled', 'job.running']);
+      const told = await take(2_000);
+      expect(typesOf(told).toSorted()).toEqual(['job.cancelled', 'job.running']);
+      for (const message of told) await store().outbox.delivered(message.id);
       await reopen();
       await store().membership.recover(2_500);
       expect(typesOf(await take(2_500))).toEqual(['job.lost']);
@@ -54,6 +56,22 @@ export function describeOutbox(fixture: { readonly store: () => Store; reopen():
       expect(again).toEqual(first);
       await store().outbox.delivered(first?.id ?? '');
       expect([await take(99_000), await store().outbox.nextAt()]).toEqual([[], null]);
+    });
+
+    test('after a restart waits for no lease of the dead process, and for no longer than after its last try', async () => {
+      await submit();
+      const hourMs = 3_600_000;
+      await store().jobs.claim(1, hourMs);
+      const [message] = await take(hourMs, 1, hourMs);
+      await reopen();
+      // The clock was set back by an hour.
+      await store().membership.recover(2_000);
+      expect(await take(2_000, 1)).toEqual([message]);
+      await store().outbox.failed(message?.id ?? '', 'refused', hourMs + 5_000);
+      await reopen();
+      await store().membership.recover(3_000);
+      expect(typesOf(await take(3_000, 10, hourMs))).toEqual(['job.lost']);
+      expect(await take(9_000)).toEqual([{ ...message, tries: 1, error: 'refused' }]);
     });
 
     test('what was given up is listed, sent again by hand, and forgotten at last', async () => {

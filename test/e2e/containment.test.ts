@@ -4,7 +4,10 @@ import { asRecord, startServiceProcess } from '../helpers/service-process.ts';
 describe('containment', () => {
   test('is told by health, and by each job what became of its processes', async () => {
     const service = await startServiceProcess();
-    expect(await (await service.fetch('/health')).json()).toMatchObject({ containment: 'supervisor' });
+    expect(await (await service.fetch('/health')).json()).toMatchObject({
+      containment: 'supervisor',
+      clones: expect.stringMatching(/^(copy|reflink)$/),
+    });
     const id = await service.submit({ prompt: `fork: 3 ${service.dataDir}/pids bare stubborn\nsay: hello` });
     const job = await service.finished(id);
     expect(job).toMatchObject({

@@ -63,6 +63,7 @@ describe('the list of jobs', () => {
     expect(await list(service, `metadata_key=odd+key&metadata_value=${encodeURIComponent('x & y')}`)).toEqual([a]);
     expect(await list(service, 'agent=reviewer')).toEqual([b]);
     expect(await list(service, 'created_from=2020-01-01T00:00:00Z')).toEqual([b, a]);
+    expect(await list(service, 'created_before=2120-01-01T00:00:00Z&caller=default&agent=reviewer')).toEqual([b]);
     expect(await list(service, 'created_before=2020-01-01T00:00:00%2B01:00')).toEqual([]);
     for (const wrong of ['created_from=yesterday', 'metadata_value=x', 'followed_up=maybe', 'agent=-x']) {
       expect((await service.fetch(`/jobs?${wrong}`)).status).toBe(400);

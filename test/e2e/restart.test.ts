@@ -1,5 +1,6 @@
 import { once } from 'node:events';
-import { readdir, readFile } from 'node:fs/promises';
+import { statSync } from 'node:fs';
+import { readdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
@@ -201,9 +202,23 @@ describe('a start', () => {
     const { code, output } = await runServiceToItsEnd({ dataDir: service.dataDir });
     expect(code).toBe(1);
     expect(output).toContain('another service is using it');
-    expect(output.trim().split('\n').at(-1)).toMatch(/^The service could not start: .*jobs\.db/);
+    expect(output).toMatch(/^The service could not start: .*jobs\.db/m);
     const job = await service.finished(await service.submit({ prompt: 'say: still here' }));
     expect(job).toMatchObject({ status: 'completed', result: 'still here' });
+  });
+
+  test.each([
+    ['garbage', (file: string) => writeFile(file, 'no database at all, but long enough for a header\n'.repeat(99))],
+    ['the half of a database', (file: string) => truncate(file, Math.floor(statSync(file).size / 2))],
+  ])('on a database file that holds %s is refused, and says what to do', async (_what, damage) => {
+    const service = await startServiceProcess();
+    await service.finished(await service.submit({ prompt: 'say: hello' }));
+    service.signal('SIGTERM');
+    await service.exited();
+    await damage(join(service.dataDir, 'jobs.db'));
+    const { code, output } = await runServiceToItsEnd({ dataDir: service.dataDir });
+    expect(code).toBe(1);
+    expect(output).toMatch(/^The service could not start: .*jobs\.db.* [Mm]ove it away/m);
   });
 
   test('without a claude CLI serves, is not ready, and says what to do', async () => {

@@ -70,9 +70,7 @@ export async function createMeeting(names: readonly string[]): Promise<readonly 
 
 /** The workspaces that are there: what is being removed is no longer one. */
 export async function workspacesOf({ dataDir }: Pick<ServiceProcess, 'dataDir'>): Promise<readonly string[]> {
-  return (await readdir(join(dataDir, 'jobs'))).filter(
-    (name) => !name.startsWith('.trash') && !name.startsWith('.pool'),
-  );
+  return (await readdir(join(dataDir, 'jobs'))).filter((name) => !name.startsWith('.'));
 }
 
 /** Bounded, and over when the directory is gone: a test that fails leaves nothing that runs. */

@@ -97,8 +97,8 @@ test('it is no agent: whatever ends a job leaves it as it is', async () => {
     (text) => text.endsWith('\n'),
   );
   const { guard, keeper }: { readonly guard: number; readonly keeper: number } = JSON.parse(record);
-  // Stopped first: else the one that is left acts before it is killed.
-  for (const signal of ['SIGSTOP', 'SIGKILL'] as const) for (const each of [guard, keeper]) process.kill(each, signal);
+  // Stopped first, and the keeper killed first: the kernel makes a stopped one go on whose guard ends.
+  for (const signal of ['SIGSTOP', 'SIGKILL'] as const) for (const each of [keeper, guard]) process.kill(each, signal);
   expect(await service.finished(lost)).toMatchObject({ status: 'lost' });
   expect(await workspaceProcess(service)).toBe(pid);
 });

@@ -102,6 +102,7 @@ function depsOf(settings: Partial<OpenAiSettings> | undefined): Omit<AppDeps, 'j
     clock: systemClock,
     version: '0.0.0',
     containment: 'group',
+    cloneMethod: () => 'copy',
     maxPromptBytes,
     openai: {
       models: ['haiku', 'sonnet', 'claude-sonnet-4-6'],

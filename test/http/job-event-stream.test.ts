@@ -36,7 +36,7 @@ async function serve(events: (signal: AbortSignal) => AsyncGenerator<NumberedEve
 
 test('a silent stream is kept alive by comments, which clients do not take for events', async () => {
   const port = await serve(async function* (signal) {
-    yield { id: 1, type: 'status', job, status: 'queued' };
+    yield { id: 1, type: 'status', job, status: 'queued', at: job.createdAt };
     await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
   }, 20);
   const leaving = new AbortController();

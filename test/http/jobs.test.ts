@@ -44,8 +44,10 @@ describe('a job', () => {
         session_id: null,
         changes: null,
         containment: null,
+        disk_bytes: null,
         followed_up: null,
         retry_of: null,
+        ...{ after: null, attempt: 0, max_attempts: 1 },
         expected_start: null,
       },
     });
@@ -66,8 +68,10 @@ describe('a job', () => {
         session_id: 'abc',
         changes: expect.objectContaining({ base_commit: null, files_changed: 0, truncated: false, problem: null }),
         containment: null,
+        disk_bytes: null,
         followed_up: null,
         retry_of: null,
+        ...{ after: null, attempt: 1, max_attempts: 1 },
         expected_start: null,
       },
     });

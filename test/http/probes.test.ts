@@ -9,7 +9,16 @@ const forever = async (): Promise<never> => await new Promise(() => {});
 
 test('health says how busy the service is', async () => {
   const { app, submit, service } = await createNativeApp({ capacity: 1, script: forever });
-  const idle = { status: 'ok', busy: false, active: 0, queued: 0, capacity: 1, draining: false, version: '0.0.0' };
+  const idle = {
+    status: 'ok',
+    busy: false,
+    active: 0,
+    queued: 0,
+    capacity: 1,
+    draining: false,
+    clones: 'copy',
+    version: '0.0.0',
+  };
   expect((await app.inject('/health')).json()).toMatchObject(idle);
   await submit();
   await submit();

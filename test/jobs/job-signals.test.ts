@@ -14,7 +14,7 @@ function inState(status: JobStatus): JobRecord {
     ...{
       seq: 1,
       status,
-      attempt: 1,
+      attempt: status === 'queued' ? 0 : 1,
       startedAt: null,
       finishedAt: finished ? 2_000 : null,
       queuePosition: null,

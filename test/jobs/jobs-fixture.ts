@@ -1,7 +1,16 @@
 import { onTestFinished } from 'vitest';
 import type { FinishedJob, JobId, JobOutcome, JobRecord, JobSpec } from '../../src/jobs/job.ts';
 import { createJobService, type JobServiceControl } from '../../src/jobs/job-service.ts';
-import type { AgentRunner, Clock, JobEvent, JobStore, Log, Store, WorkspaceManager } from '../../src/jobs/ports.ts';
+import type {
+  AgentRunner,
+  Clock,
+  JobEvent,
+  JobStore,
+  Log,
+  ReadyIds,
+  Store,
+  WorkspaceManager,
+} from '../../src/jobs/ports.ts';
 import { createMemoryQueue } from '../../src/queue/memory-queue.ts';
 import { newJob } from '../contracts/job-builders.ts';
 import {
@@ -23,6 +32,7 @@ export interface ServiceOptions {
   readonly store?: Store;
   readonly workspaces?: WorkspaceManager;
   readonly runner?: AgentRunner;
+  readonly readyIds?: ReadyIds;
   readonly clock?: Clock;
   readonly log?: Log;
   readonly capacity?: number;
@@ -42,6 +52,7 @@ export function createTestService(options: ServiceOptions = {}): JobServiceContr
     runner: options.runner ?? createScriptedRunner(async () => completed()),
     clock: options.clock ?? systemClock,
     log: options.log ?? silentLog,
+    ...(options.readyIds !== undefined && { readyIds: options.readyIds }),
     onFinished: options.onFinished ?? (() => undefined),
     capacity,
     maxUnfinished: options.maxUnfinished ?? 10_000,

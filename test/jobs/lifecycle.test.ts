@@ -24,8 +24,13 @@ describe('the start', () => {
     await store.jobs.claim(1, 1_000);
     const chat = await submitTo(store, { spec: { kind: 'chat' } });
     const queued = await submitTo(store);
-    const service = createTestService({ store });
+    const counted: FinishedJob[] = [];
+    const service = createTestService({ store, onFinished: (job) => void counted.push(job) });
     await service.recover();
+    expect(counted.map(({ id, status }) => [id, status])).toEqual([
+      [running.id, 'lost'],
+      [chat.id, 'cancelled'],
+    ]);
     await service.begin();
     expect(await service.get(running.id)).toMatchObject({ status: 'lost', outcome: { reason: 'lost' } });
     expect(await service.get(chat.id)).toMatchObject({ status: 'cancelled', outcome: { reason: 'client_gone' } });

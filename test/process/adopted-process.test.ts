@@ -59,6 +59,16 @@ describe('what an earlier process left', () => {
     expect(await adoptProcess(supervisorFile, files()).ended).toMatchObject({ exitCode: 7, endedBy: null });
   });
 
+  test('is lost, not ended well, when the word it left is only half there', async () => {
+    const child = await supervise('exit 0');
+    if (child.exitCode === null) await once(child, 'exit');
+    const whole = await readFile(file('exit'), 'utf8');
+    for (const length of [0, 1, Math.floor(whole.length / 2), whole.lastIndexOf('}')]) {
+      await writeFile(file('exit'), whole.slice(0, length));
+      expect(await canAdopt(supervisorFile, files())).toBe(false);
+    }
+  });
+
   test('is not adopted by a process id that has become somebody else', async () => {
     const stranger = spawn('/bin/sleep', ['300'], { env: {}, stdio: 'ignore' });
     const bootId = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
@@ -102,7 +112,7 @@ describe('what an earlier process left', () => {
     await waitFor(async () => (await readFile(file('record'), 'utf8').catch(() => '')).endsWith('\n'), Boolean);
     const { guard, keeper } = await record();
     for (const signal of ['SIGSTOP', 'SIGKILL'] as const) {
-      for (const pid of [guard, keeper]) process.kill(Number(pid), signal);
+      for (const pid of [keeper, guard]) process.kill(Number(pid), signal);
     }
     const stat = () => readFile(`/proc/${Number(guard)}/stat`, 'utf8');
     expect(await waitFor(stat, (text) => text.includes(') Z '))).toContain(') Z ');
@@ -115,7 +125,7 @@ describe('what an earlier process left', () => {
     const { keeper, program } = await record();
     const adopted = adoptProcess(supervisorFile, files());
     for (const signal of ['SIGSTOP', 'SIGKILL'] as const) {
-      for (const pid of [child.pid, keeper]) process.kill(Number(pid), signal);
+      for (const pid of [keeper, child.pid]) process.kill(Number(pid), signal);
     }
     expect(await adopted.ended).toMatchObject({ endedBy: 'supervision_lost', containment: { survivors: null } });
     expect(await isAlive(Number(program))).toBe(false);

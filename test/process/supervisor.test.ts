@@ -112,9 +112,9 @@ describe('the end of a supervisor', () => {
     await written('escapee');
     await written('main');
     const { guard, keeper } = await json('record');
-    // Stopped first: else the one that is left acts before it is killed.
+    // Stopped first, and the keeper killed first: the kernel makes a stopped one go on whose guard ends.
     for (const signal of ['SIGSTOP', 'SIGKILL'] as const) {
-      for (const pid of [guard, keeper]) process.kill(Number(pid), signal);
+      for (const pid of [keeper, guard]) process.kill(Number(pid), signal);
     }
     expect(await run).toMatchObject({ endedBy: 'supervision_lost', containment: { survivors: null } });
     await expectGone('escapee', 'main');

@@ -1,4 +1,14 @@
-import { mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -121,6 +131,15 @@ describe('the file of the SQLite store', () => {
     await makeStore();
     truncateSync(file, 8_192);
     await expect(open().ready()).rejects.toThrow(/cannot be opened: it is damaged/);
+  });
+
+  test('with garbage behind a good beginning is refused as damaged, and says what to do', async () => {
+    await makeStore();
+    const size = statSync(file).size;
+    const fd = openSync(file, 'r+');
+    writeSync(fd, Buffer.alloc(size, 0x5a), 0, size - 8_192, 8_192);
+    closeSync(fd);
+    await expect(open().ready()).rejects.toThrow(/jobs\.db cannot be opened: it is damaged\. .*move it away/);
   });
 
   test('in a place where none can be is refused', async () => {

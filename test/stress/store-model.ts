@@ -3,60 +3,12 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { isFinal, type JobId, type JobStatus } from '../../src/jobs/job.ts';
+import { isFinal, type JobId, type JobStatus, outcomeWithoutAgent } from '../../src/jobs/job.ts';
 import type { Claim, Store } from '../../src/jobs/ports.ts';
 import { createSqliteStore } from '../../src/store/sqlite-store.ts';
 import { cancelled, completed, everything, newJob } from '../contracts/job-builders.ts';
 import { silentLog } from '../helpers/fake-ports.ts';
-
-/** One thing that is done to a store. Numbers choose among the jobs and claims that there are, also those of the past. */
-type Command =
-  | { do: 'submit'; kind: 'execute' | 'chat'; key: string | null; hash: string; followUp: boolean; max: number }
-  | { do: 'claim'; slots: number }
-  | { do: 'finish' | 'cancel' | 'remove' | 'acknowledge'; which: number }
-  | { do: 'evict'; age: number; dueAge: number; limit: number }
-  | { do: 'restart' };
-
-const index = fc.nat(40);
-const command: fc.Arbitrary<Command> = fc.oneof(
-  {
-    weight: 8,
-    arbitrary: fc.record({
-      do: fc.constant('submit' as const),
-      kind: fc.constantFrom('execute' as const, 'execute' as const, 'chat' as const),
-      key: fc.option(fc.constantFrom('a', 'b', 'c')),
-      hash: fc.constantFrom('same', 'same', 'other'),
-      followUp: fc.boolean(),
-      max: fc.integer({ min: 1, max: 8 }),
-    }),
-  },
-  { weight: 6, arbitrary: fc.record({ do: fc.constant('claim' as const), slots: fc.nat(3) }) },
-  {
-    weight: 12,
-    arbitrary: fc.record({
-      do: fc.constantFrom(
-        'finish' as const,
-        'finish' as const,
-        'cancel' as const,
-        'remove' as const,
-        'acknowledge' as const,
-      ),
-      which: index,
-    }),
-  },
-  {
-    weight: 2,
-    arbitrary: fc.record({
-      ...{
-        do: fc.constant('evict' as const),
-        age: fc.nat(30),
-        dueAge: fc.nat(60),
-        limit: fc.integer({ min: 1, max: 5 }),
-      },
-    }),
-  },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant('restart' as const) }) },
-);
+import { type Command, command } from './store-commands.ts';
 
 interface Row {
   readonly id: JobId;
@@ -65,9 +17,20 @@ interface Row {
   readonly hash: string;
   status: JobStatus;
   owner: number;
+  attempts: number;
+  readonly maxAttempts: number;
+  /** The job that it waits for. */
+  after: JobId | null;
+  cancelRequested: boolean;
   due: boolean | null;
   finishedAt: number;
 }
+
+const outcomes = {
+  finish: completed(),
+  fail: { ...completed(), status: 'failed', reason: 'exit_nonzero' } as const,
+  lose: outcomeWithoutAgent('lost', 'shutdown', 'The service was stopped'),
+};
 
 /** Runs random commands on a store and on the simplest thing that keeps the same promises; throws where the two differ. */
 export async function checkStoreModel(options: { readonly runs: number; readonly length: number }): Promise<number> {
@@ -106,7 +69,17 @@ function createWorld(file: string) {
   const end = (one: Row, status: JobStatus): void => {
     one.status = status;
     one.finishedAt = now;
+    for (const other of rows.filter(({ after, status: its }) => its === 'queued' && after === one.id)) {
+      if (status === 'completed') other.after = null;
+      else end(other, 'cancelled');
+    }
   };
+  /** Its run was lost. */
+  const lose = (one: Row): void => {
+    if (one.attempts < one.maxAttempts && !one.cancelRequested) one.status = 'queued';
+    else end(one, 'lost');
+  };
+  const ready = (): Row[] => rows.filter(({ status, after }) => status === 'queued' && after === null);
 
   async function perform(step: Command): Promise<void> {
     now += 1;
@@ -115,25 +88,32 @@ function createWorld(file: string) {
         await submit(step);
         break;
       case 'claim': {
-        const expected = rows.filter(({ status }) => status === 'queued').slice(0, step.slots);
+        const expected = ready().slice(0, step.slots);
         const got = await store.jobs.claim(step.slots, now);
         assert.deepEqual(
           got.map(({ job }) => job.id),
           expected.map(({ id }) => id),
           'the oldest are claimed',
         );
-        for (const one of expected) Object.assign(one, { status: 'running', owner: incarnation });
+        for (const one of expected) {
+          Object.assign(one, { status: 'running', owner: incarnation, attempts: one.attempts + 1 });
+        }
         claims.push(...got.map((claim) => ({ claim, incarnation })));
         break;
       }
-      case 'finish': {
+      case 'finish':
+      case 'fail':
+      case 'lose': {
         const held = claims[step.which % Math.max(1, claims.length)];
         if (held === undefined) break;
         const one = row(held.claim.job.id);
-        const holds = one?.status === 'running' && one.owner === held.incarnation;
-        const got = await store.jobs.finish(held.claim, completed(), now);
-        assert.equal(got?.status, holds ? 'completed' : undefined, 'only who holds the claim finishes');
-        if (holds) end(one, 'completed');
+        const holds =
+          one?.status === 'running' && one.owner === held.incarnation && one.attempts === held.claim.attempt;
+        const outcome = outcomes[step.do];
+        if (holds && step.do === 'lose') lose(one);
+        else if (holds) end(one, outcome.status);
+        const got = await store.jobs.finish(held.claim, outcome, now);
+        assert.equal(got?.status, holds ? one.status : undefined, 'only who holds the claim finishes');
         break;
       }
       case 'cancel': {
@@ -141,6 +121,7 @@ function createWorld(file: string) {
         const isQueued = one?.status === 'queued';
         const got = await store.jobs.cancelQueued(chosen(step.which), cancelled, now);
         if (isQueued) end(one, 'cancelled');
+        else if (one?.status === 'running') one.cancelRequested = true;
         assert.deepEqual(
           got && [got.changed, got.job.status],
           one && [isQueued, one.status],
@@ -176,19 +157,38 @@ function createWorld(file: string) {
     );
   }
 
-  async function submit({ kind, key, hash, followUp, max }: Extract<Command, { do: 'submit' }>): Promise<void> {
+  async function submit({
+    kind,
+    key,
+    hash,
+    followUp,
+    max,
+    attempts,
+    after,
+  }: Extract<Command, { do: 'submit' }>): Promise<void> {
     const first = key === null ? undefined : rows.find((one) => one.key === key);
     const idempotency = key === null ? {} : { idempotency: { key, hash } };
-    const job = newJob({ spec: { kind, ...(followUp && { followUp }) }, createdAt: now, ...idempotency });
+    const before = kind === 'chat' || after === null || ids.length === 0 ? null : chosen(after);
+    const maxAttempts = kind === 'chat' ? 1 : attempts;
+    const spec = { kind, maxAttempts, after: before, ...(followUp && { followUp }) };
+    const job = newJob({ spec, createdAt: now, ...idempotency });
+    const isUnknown = before !== null && row(before) === undefined;
     const isFull = unfinished().length >= max;
     const again = first?.hash === hash ? 'replayed' : 'idempotency_conflict';
-    const expected = first !== undefined ? again : isFull ? 'queue_full' : 'admitted';
+    const expected =
+      first !== undefined ? again : isUnknown ? 'unknown_dependency' : isFull ? 'queue_full' : 'admitted';
     const got = await store.jobs.submit(job, { maxUnfinished: max });
     assert.equal(got.outcome, expected);
     if ('job' in got) assert.equal(got.job.id, first?.id ?? job.id);
     if (expected !== 'admitted') return;
     ids.push(job.id);
-    rows.push({ id: job.id, kind, key, hash, status: 'queued', owner: 0, due: followUp ? true : null, finishedAt: 0 });
+    const other = before === null ? undefined : row(before);
+    const own: Row = {
+      ...{ id: job.id, kind, key, hash, status: 'queued', owner: 0, due: followUp ? true : null, finishedAt: 0 },
+      ...{ attempts: 0, maxAttempts, cancelRequested: false, after: other?.status === 'completed' ? null : before },
+    };
+    rows.push(own);
+    if (other !== undefined && isFinal(other.status) && other.status !== 'completed') end(own, 'cancelled');
   }
 
   async function evict({ age, dueAge, limit }: Extract<Command, { do: 'evict' }>): Promise<void> {
@@ -212,13 +212,21 @@ function createWorld(file: string) {
     const ended = await store.membership.recover(now);
     const lost = rows.filter(({ status }) => status === 'running');
     const gone = rows.filter(({ status, kind }) => status === 'queued' && kind === 'chat');
+    const before = new Map(rows.map(({ id, status }) => [id, status]));
+    for (const one of lost) {
+      // The store ends what it will not start again as the caller had asked.
+      if (one.cancelRequested && one.maxAttempts > 1) end(one, 'cancelled');
+      else lose(one);
+    }
+    for (const one of gone) if (!isFinal(one.status)) end(one, 'cancelled');
     assert.deepEqual(
       ended.toSorted(),
-      [...lost, ...gone].map(({ id }) => id).toSorted(),
-      'recovery names what it ended',
+      rows
+        .filter(({ id, status }) => before.get(id) !== status)
+        .map(({ id }) => id)
+        .toSorted(),
+      'recovery names what it changed',
     );
-    for (const one of lost) end(one, 'lost');
-    for (const one of gone) end(one, 'cancelled');
   }
 
   return {

@@ -2,12 +2,13 @@ import { describe, expect, test } from 'vitest';
 import { type FinalStatus, type FinishedJob, type JobReason, outcomeWithoutAgent } from '../../src/jobs/job.ts';
 import type { JobStats } from '../../src/jobs/job-service.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
+import type { WorkspaceReadings } from '../../src/telemetry/workspace-metrics.ts';
 import { newJob } from '../contracts/job-builders.ts';
 
 const idle: JobStats = { active: 0, queued: 0, capacity: 10, draining: false };
 
-function create(stats: () => JobStats = () => idle) {
-  const metrics = createMetrics({ version: '1.2.3', stats });
+function create(stats: () => JobStats = () => idle, workspaces?: WorkspaceReadings) {
+  const metrics = createMetrics({ version: '1.2.3', stats, ...(workspaces !== undefined && { workspaces }) });
   /** The samples of the text format, by name and labels. */
   const samples = async (): Promise<Map<string, number>> => {
     const { text } = await metrics.render();
@@ -129,5 +130,41 @@ describe('the metrics', () => {
     const before = (await samples()).size;
     for (let n = 0; n < 1_000; n += 1) count(finished({ costUsd: n }));
     expect((await samples()).size).toBe(before);
+  });
+
+  test('tell what workspaces cost, by kind, and what jobs took on disk where somebody looked', async () => {
+    const { samples, workspaces, finished: count } = create();
+    workspaces.lockWaited(250);
+    workspaces.prepared('pool', 2);
+    workspaces.prepared('clone', 4_000);
+    workspaces.removed(50);
+    const job = finished();
+    count(job);
+    const report = { ...job.outcome.report, diskBytes: 3 * 1024 ** 2 };
+    count({ ...job, outcome: { ...job.outcome, report } });
+    const read = await samples();
+    expect(read.get('agent_git_lock_wait_seconds_sum')).toBe(0.25);
+    expect(read.get('agent_workspace_prepare_seconds_sum{kind="pool"}')).toBe(0.002);
+    expect(read.get('agent_workspace_prepare_seconds_count{kind="clone"}')).toBe(1);
+    expect(read.get('agent_workspace_cleanup_seconds_sum')).toBe(0.05);
+    expect(read.get('agent_job_disk_bytes_count')).toBe(1);
+    expect(read.get('agent_job_disk_bytes_bucket{le="4194304"}')).toBe(1);
+    expect(read.get('agent_job_disk_bytes_bucket{le="1048576"}')).toBe(0);
+  });
+
+  test('read what workspaces are like now, also where a figure cannot be told', async () => {
+    let pending = 2;
+    const { samples } = create(() => idle, {
+      poolReady: () => 4,
+      removalsPending: () => pending,
+      removalsQuarantined: () => 1,
+      jobBytes: () => 5_000,
+      freeBytes: async () => Number.NaN,
+    });
+    pending = 3;
+    const read = await samples();
+    const names = ['workspace_pool_ready', 'removals_pending', 'removals_quarantined', 'jobs_disk_bytes'];
+    expect(names.map((name) => read.get(`agent_${name}`))).toEqual([4, 3, 1, 5_000]);
+    expect(read.get('agent_workspace_disk_free_bytes')).toBeNaN();
   });
 });

@@ -4,6 +4,7 @@ import { execa } from 'execa';
 import { describe, expect, test } from 'vitest';
 import { createJobId } from '../../src/jobs/job-id.ts';
 import { createGitRepo, gitEnv } from '../helpers/git-repo.ts';
+import { waitFor } from '../helpers/wait.ts';
 import { cleanUpAfterEach, namesIn, never, startedFixture, temporaryDirectory, wrapGit } from './fixture.ts';
 
 cleanUpAfterEach();
@@ -31,6 +32,21 @@ describe.runIf(installed)('an encrypted repository', () => {
     expect(await readFile(join(workspace.path, 'secret.txt'), 'utf8')).toBe('plain text');
     const status = await execa('git', ['status', '--porcelain'], { cwd: workspace.path });
     expect(status.stdout).toBe('');
+  });
+
+  test('is readable and clean in copies of a clone that was decrypted once', async () => {
+    const { env, count } = await wrapGit();
+    const fixture = await startedFixture({ ...(await encryptedBase()), gitEnv: env, poolSize: 2 });
+    await fixture.manager.sweep();
+    await waitFor(fixture.manager.ready, (ready) => ready === 2, { what: 'a full pool' });
+    expect(await count('clone')).toBe(1);
+    await using workspace = await fixture.create();
+    expect(await readFile(join(workspace.path, 'secret.txt'), 'utf8')).toBe('plain text');
+    expect((await execa('git', ['status', '--porcelain'], { cwd: workspace.path })).stdout).toBe('');
+    expect(await workspace.changes()).toMatchObject({ filesChanged: 0, truncated: false, problem: null });
+    await using other = await fixture.create();
+    await writeFile(join(other.path, 'secret.txt'), 'OTHER TEXT');
+    expect(await other.changes()).toMatchObject({ filesChanged: 1, truncated: true });
   });
 
   test('brings no plain text into the change set, and no change where nobody made one', async () => {

@@ -2,6 +2,7 @@ import { mkdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { createJobId } from '../../src/jobs/job-id.ts';
+import type { WorkspaceMeter } from '../../src/workspaces/workspace-meter.ts';
 import { describeWorkspaceManager } from '../contracts/workspace-manager.ts';
 import { createGitRepo, openGitRepo } from '../helpers/git-repo.ts';
 import { waitFor } from '../helpers/wait.ts';
@@ -43,11 +44,12 @@ test('a ready clone is moved into place without a git process, clean, and a new 
   const fixture = await filled({ root, gitEnv: env }, 2);
   const [before] = await namesIn(join(fixture.jobsDir, '.pool'));
   expect((await stat(join(fixture.jobsDir, '.pool', before ?? ''))).mode & 0o777).toBe(0o700);
-  expect(await count('clone')).toBe(2);
+  // The one that all others are copied from.
+  expect(await count('clone')).toBe(1);
   await using workspace = await fixture.create();
   expect(await openGitRepo(workspace.path).git('status', '--porcelain=v1', '--branch')).toBe('## main');
   await full(fixture, 2);
-  expect(await count('clone')).toBe(3);
+  expect(await count('clone')).toBe(1);
   expect(await count('fetch')).toBe(0);
 });
 
@@ -84,7 +86,7 @@ test('a clone that became ready before the base moved is handed out at the new c
   await writeFile(join(workspace.path, 'a.txt'), 'changed');
   expect(await workspace.changes()).toMatchObject({ filesChanged: 1, problem: null, baseCommit: commit });
   await full(fixture, 2);
-  // One was brought up for the job, the other in the background; only the one that was taken is made anew.
+  // One was brought up for the job, the other in the background; only the one that clones are copied from is made anew.
   expect(await count('clone')).toBe(clones + 1);
   await using second = await fixture.create();
   expect(second.baseCommit).toBe(commit);
@@ -116,6 +118,54 @@ test('a pool that cannot be filled keeps no job waiting, and closing ends what i
   expect(workspace.baseCommit).not.toBeNull();
   await fixture.manager.close();
   expect(fixture.manager.ready()).toBe(0);
+});
+
+test('a disk that is too full for more jobs gets no ready clones either, until there is room again', async () => {
+  let asked = 0;
+  let reason: string | null = 'The disk is full';
+  const refusal = async () => {
+    asked += 1;
+    return reason;
+  };
+  const fixture = await startedFixture({ poolSize: 2, refusal });
+  await fixture.manager.sweep();
+  await waitFor(
+    () => asked,
+    (count) => count > 0,
+  );
+  await using workspace = await fixture.create();
+  expect(workspace.baseCommit).not.toBeNull();
+  await waitFor(
+    () => asked,
+    (count) => count > 1,
+    { what: 'the pool to ask again' },
+  );
+  expect([fixture.manager.ready(), await namesIn(join(fixture.jobsDir, '.pool'))]).toEqual([0, []]);
+  reason = null;
+  await using another = await fixture.create();
+  expect(another.baseCommit).not.toBeNull();
+  await full(fixture, 2);
+});
+
+test('how each job came to its workspace is told with its time, and what fetches waited for each other', async () => {
+  const root = await temporaryDirectory();
+  const origin = await createGitRepo(join(root, 'origin'), { 'a.txt': 'old' });
+  const seen: string[] = [];
+  const waits: number[] = [];
+  const meter: WorkspaceMeter = {
+    lockWaited: (ms) => void waits.push(ms),
+    removed: () => {},
+    prepared: (by, ms) => void seen.push(ms > 0 ? by : 'in no time'),
+  };
+  const fixture = await filled({ root, baseUrl: origin.path, fetchDebounceMs: 0, meter }, 1);
+  await using hit = await fixture.create();
+  await full(fixture, 1);
+  const commit = await origin.commit({ 'a.txt': 'new' });
+  await using updated = await fixture.create();
+  await using own = await fixture.manager.create(createJobId(), never, { ref: hit.baseCommit });
+  expect([updated.baseCommit, own.baseCommit]).toEqual([commit, hit.baseCommit]);
+  expect(seen).toEqual(['pool', 'update', 'clone']);
+  expect(waits.length).toBeGreaterThan(1);
 });
 
 test('a change is told though it keeps size and times, in a clone that was ready long enough to trust its times', async () => {

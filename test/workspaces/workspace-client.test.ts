@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { WorkspaceError } from '../../src/jobs/errors.ts';
 import { createJobId } from '../../src/jobs/job-id.ts';
 import { createWorkspaceClient } from '../../src/workspaces/workspace-client.ts';
+import type { WorkspaceMeter } from '../../src/workspaces/workspace-meter.ts';
 import type { WorkspaceSettings } from '../../src/workspaces/workspace-protocol.ts';
 import { describeWorkspaceManager } from '../contracts/workspace-manager.ts';
 import { createGitRepo, gitEnv } from '../helpers/git-repo.ts';
@@ -22,7 +23,7 @@ import {
 
 cleanUpAfterEach();
 
-async function startedClient(settings: Partial<WorkspaceSettings> = {}) {
+async function startedClient(settings: Partial<WorkspaceSettings> = {}, meter?: WorkspaceMeter) {
   const root = await temporaryDirectory();
   const origin = await createGitRepo(join(root, 'origin'), { 'a.txt': 'first\n' });
   const jobsDir = join(root, 'jobs');
@@ -41,7 +42,7 @@ async function startedClient(settings: Partial<WorkspaceSettings> = {}) {
     gitEnv,
     ...settings,
   };
-  const client = createWorkspaceClient(given, log);
+  const client = createWorkspaceClient(given, log, meter);
   cleanUpLater(() => client.close());
   await client.start(never);
   const ours = async () => (await processes()).filter((pid) => !before.includes(pid));
@@ -161,4 +162,37 @@ describe('the process', () => {
       .map((line) => line.split('=')[0]);
     expect(names.filter((name) => name !== '' && !name?.startsWith('NODE_CHANNEL'))).toEqual([]);
   });
+});
+
+test('what the process measures reaches the service: preparation, locks, removals, and the figures of now', async () => {
+  const told: string[] = [];
+  const meter: WorkspaceMeter = {
+    lockWaited: (ms) => void told.push(`lock ${ms >= 0}`),
+    prepared: (by, ms) => void told.push(`${by} ${ms > 0}`),
+    removed: (ms) => void told.push(`removed ${ms > 0}`),
+  };
+  const { client } = await startedClient({ poolSize: 1 }, meter);
+  await client.sweep();
+  await waitFor(
+    () => client.figures().poolReady,
+    (ready) => ready === 1,
+    { what: 'a ready clone' },
+  );
+  const workspace = await client.create(createJobId(), never);
+  await workspace[Symbol.asyncDispose]();
+  const seen = (): boolean => ['lock true', 'pool true', 'removed true'].every((line) => told.includes(line));
+  await waitFor(seen, (all) => all, { what: 'all three to be told' });
+  const figures = await waitFor(client.figures, ({ removalsPending }) => removalsPending === 0);
+  expect(figures.removalsQuarantined).toBe(0);
+});
+
+test('while the disk is too full no clone is made ready, but jobs that run anyway get theirs', async () => {
+  const root = await temporaryDirectory();
+  const room = { directories: { JOBS_DIR: root }, minFreeBytes: 2 ** 50 };
+  const { client, jobsDir } = await startedClient({ poolSize: 1, room });
+  await client.sweep();
+  const workspace = await client.create(createJobId(), never);
+  expect(workspace.baseCommit).not.toBeNull();
+  expect(await namesIn(join(jobsDir, '.pool'))).toEqual([]);
+  await workspace[Symbol.asyncDispose]();
 });

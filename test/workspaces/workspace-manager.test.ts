@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { WorkspaceError } from '../../src/jobs/errors.ts';
+import { createJobId } from '../../src/jobs/job-id.ts';
 import { describeWorkspaceManager } from '../contracts/workspace-manager.ts';
 import { createGitRepo, openGitRepo } from '../helpers/git-repo.ts';
 import { waitFor } from '../helpers/wait.ts';
@@ -168,7 +169,47 @@ test('a sweep empties the trash of a dead process', async () => {
   await mkdir(join(fixture.jobsDir, '.trash', 'left', 'deep'), { recursive: true });
   await fixture.manager.sweep();
   await trashEmpty(fixture.jobsDir);
-  expect(await namesIn(fixture.jobsDir)).toEqual(['.trash']);
+  expect(await namesIn(fixture.jobsDir)).toEqual(['.frozen', '.trash']);
+});
+
+test('a sweep keeps what known jobs of a dead process changed, and nothing of places that no job came to', async () => {
+  const root = await temporaryDirectory();
+  await createGitRepo(join(root, 'base'), { 'a.txt': 'a' });
+  const fixture = await startedFixture({ root });
+  const [known, unknown] = [createJobId(), createJobId()];
+  for (const id of [known, unknown]) await fixture.manager.create(id, never);
+  const later = await createFixture({ root });
+  await later.manager.sweep(async (id) => id === known);
+  expect((await namesIn(fixture.jobsDir)).filter((name) => name.startsWith('job_'))).toEqual([]);
+  expect(await later.manager.changesOf(known)).toMatchObject({ filesChanged: 0 });
+  expect(await namesIn(join(root, 'runs'))).toEqual([known]);
+});
+
+test('a workspace can be made again under its name as soon as it is disposed of', async () => {
+  const root = await temporaryDirectory();
+  await createGitRepo(join(root, 'base'), { 'a.txt': 'a' });
+  const fixture = await startedFixture({ root, poolSize: 2 });
+  await fixture.manager.sweep();
+  const id = createJobId();
+  for (let round = 1; round <= 5; round += 1) {
+    const workspace = await fixture.manager.create(id, never);
+    await writeFile(join(workspace.path, 'made.txt'), String(round));
+    expect(await workspace.changes()).toMatchObject({ filesChanged: 1, problem: null });
+    await workspace[Symbol.asyncDispose]();
+  }
+});
+
+test('the commit that a clone would start from is told, with a look at the remote and without one', async () => {
+  const root = await temporaryDirectory();
+  const origin = await createGitRepo(join(root, 'origin'), { 'a.txt': '0' });
+  const fixture = await startedFixture({ root, baseUrl: origin.path, fetchDebounceMs: 0 });
+  const { heads } = fixture.manager;
+  const first = (await origin.git('rev-parse', 'HEAD')).trim();
+  expect(await heads.latest(never)).toBe(first);
+  const second = await origin.commit({ 'a.txt': '1' });
+  expect(await heads.known(never)).toBe(first);
+  expect(await heads.latest(never)).toBe(second.trim());
+  expect(await heads.known(never)).toBe(second.trim());
 });
 
 test('clones made while the base moves are each one of the pushed commits and whole', {

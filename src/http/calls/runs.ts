@@ -92,7 +92,9 @@ export function createRuns(deps: RunsDeps): Runs {
   function knownFailure(digest: string): OpenAiError | null {
     const failure = failures.get(digest);
     const now = clock.now();
-    if (failure === undefined || now - failure.askedAt >= memoMs || now - failure.at >= maxMemoMs) return null;
+    // Also when the clock was set back.
+    if (failure === undefined || now < failure.askedAt) return null;
+    if (now - failure.askedAt >= memoMs || now - failure.at >= maxMemoMs) return null;
     failures.set(digest, { ...failure, askedAt: now });
     return failure.error;
   }

@@ -46,8 +46,10 @@ const failureOf: Readonly<Record<JobReason, Failure>> = {
   budget: agentFailed('The agent reached its budget before it answered (budget)'),
   max_turns: agentFailed('The agent reached its limit of turns before it answered (max_turns)'),
   output_limit: agentFailed('The agent wrote more than it may (output_limit)'),
+  disk_limit: agentFailed('The run took more disk space than it may (disk_limit)'),
   cancelled: agentFailed('The run was cancelled (cancelled)'),
   client_gone: agentFailed('The run was cancelled: its caller hung up (client_gone)'),
+  dependency: agentFailed('The run was cancelled: another one did not complete (dependency)'),
   lost: agentFailed('The service died under the run (lost)'),
   shutdown: stopped,
   timeout: {

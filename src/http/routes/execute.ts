@@ -1,9 +1,10 @@
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
-import { type JobRecord, type JobSpec, type JsonObject, jobStatuses } from '../../jobs/job.ts';
+import { type JobRecord, type JobSpec, type JsonObject, jobStatuses, maxAttempts } from '../../jobs/job.ts';
+import { isJobId } from '../../jobs/job-id.ts';
 import type { JobService } from '../../jobs/job-service.ts';
 import type { AppDeps, TypedApp } from '../app.ts';
-import { InvalidRequestError } from '../errors.ts';
+import { InvalidRequestError, unknownDependency } from '../errors.ts';
 import { exactField, keepExact } from '../exact-json.ts';
 import { idempotencyOf } from '../idempotency.ts';
 import { streamJobEvents } from '../job-event-stream.ts';
@@ -39,7 +40,11 @@ const refPattern = /^(?![-/.])(?!.*(?:\.\.|\/\/|\/\.|\.lock(?:\/|$)|[/.]$))[A-Za
 
 const AcceptedSchema = z.object({
   job_id: z.string(),
-  status: z.enum(jobStatuses).describe('`queued`; of a repeated submit the state of its job'),
+  status: z
+    .enum(jobStatuses)
+    .describe(
+      '`queued`; `cancelled` where the job to start after did not complete; of a repeated submit the state of its job',
+    ),
   queue_position: z.int().nullable(),
   expected_start: ExpectedStartSchema.nullable(),
 });
@@ -138,6 +143,8 @@ function retryRoute(app: TypedApp, { jobs, metrics }: AppDeps): void {
 
 /** `json`: the whole body as it came. */
 function executeSpec(body: z.output<ReturnType<typeof executeSchema>>, json: string, everyUrl: string | null): JobSpec {
+  const { after } = body;
+  if (after !== null && !isJobId(after)) throw new InvalidRequestError([unknownDependency]);
   const webhooks = [
     ...(body.webhook === null ? [] : [webhookOf(body.webhook)]),
     ...(everyUrl === null ? [] : [{ url: everyUrl, events: ['final' as const] }]),
@@ -157,6 +164,8 @@ function executeSpec(body: z.output<ReturnType<typeof executeSchema>>, json: str
     ...(webhooks.length > 0 && { webhooks }),
     ref: body.ref,
     ...(body.push_branch !== null && { pushBranch: body.push_branch }),
+    ...(after !== null && { after }),
+    ...(body.max_attempts > 1 && { maxAttempts: body.max_attempts }),
     ...(body.follow_up && { followUp: true }),
   };
 }
@@ -202,6 +211,19 @@ function executeSchema(maxPromptBytes: number, webhookHosts: readonly string[] |
       .boolean()
       .default(false)
       .describe('Keep the job until its end was acknowledged by `POST /jobs/:id/ack`'),
+    after: z
+      .string()
+      .nullable()
+      .default(null)
+      .describe(
+        'The id of a job: this one starts only once that one has completed, and is cancelled (`dependency`) if it ends otherwise',
+      ),
+    max_attempts: z
+      .int()
+      .gte(1)
+      .lte(maxAttempts)
+      .default(1)
+      .describe('How often it may be started: once more where its run was lost with the service, never after it ended'),
     metadata: MetadataSchema.nullable().default(null).describe('Given back unchanged; at most 16 KiB and 32 levels'),
     ref: z
       .string()

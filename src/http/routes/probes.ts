@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { containmentLevels } from '../../jobs/job.ts';
+import { cloneMethods, containmentLevels } from '../../jobs/job.ts';
 import type { AppDeps, TypedApp } from '../app.ts';
 import { problemBody } from '../errors.ts';
 import { ErrorSchema } from '../schemas.ts';
@@ -12,6 +12,7 @@ const HealthSchema = z.object({
   capacity: z.int(),
   draining: z.boolean(),
   containment: z.enum(containmentLevels).describe('How the processes of a job are held together'),
+  clones: z.enum(cloneMethods).describe('How the clone of a job is made: copied with shared blocks, copied, or by git'),
   version: z.string(),
 });
 
@@ -19,7 +20,7 @@ const HealthSchema = z.object({
 const retryAfterSeconds = '5';
 
 /** The probes, open to all. Health and liveness answer from memory, whatever the store and the disk do. */
-export function probeRoutes(app: TypedApp, { jobs, readiness, version, containment }: AppDeps): void {
+export function probeRoutes(app: TypedApp, { jobs, readiness, version, containment, cloneMethod }: AppDeps): void {
   app.route({
     method: 'GET',
     url: '/health',
@@ -35,6 +36,7 @@ export function probeRoutes(app: TypedApp, { jobs, readiness, version, containme
         capacity,
         draining,
         containment,
+        clones: cloneMethod(),
         version,
       };
     },

@@ -1,0 +1,192 @@
+import { randomBytes } from 'node:crypto';
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Log } from '../jobs/ports.ts';
+import type { BaseRepo, BaseState } from './base-repo.ts';
+import type { ChangeTaker, Snapshot } from './change-taker.ts';
+import { packObjects } from './clone.ts';
+import type { Copiers } from './copiers.ts';
+import type { Git } from './git.ts';
+import { makeDirectory, type Place, type Preparation } from './preparation.ts';
+import { readRef } from './read-ref.ts';
+import type { Removal } from './removal.ts';
+import type { TreeCopier } from './tree-copier.ts';
+
+/** A clone that stays as it is until it goes. */
+export interface Frozen {
+  readonly name: string;
+  readonly path: string;
+  /** What else a clone follows from; where it differs, this one is of no use. */
+  readonly origin: string;
+  readonly commit: string;
+  /** True if files of it were decrypted. */
+  readonly unlocked: boolean;
+  readonly large: boolean;
+  copies: number;
+  retired: boolean;
+}
+
+/** Has the newest frozen clone, and lets go of older ones. */
+export interface FrozenKeeper {
+  /**
+   * The one to be copied, which stays until it is released; null if there is none, or if a clone by git is quicker. One of an
+   * older commit is not `isFresh`.
+   */
+  claimFor(state: BaseState): Promise<{ readonly frozen: Frozen; readonly isFresh: boolean } | null>;
+  release(frozen: Frozen): Promise<void>;
+  /** Makes or replaces it where the base has moved. One at a time. Never rejects. */
+  renew(): Promise<void>;
+  /** No more copies of this one; it goes when the last is done. */
+  retire(frozen: Frozen): Promise<void>;
+  /** Forgets the one there is, once nothing is under way. */
+  forget(): Promise<void>;
+}
+
+export interface FrozenKeeperOptions {
+  readonly jobsDir: string;
+  readonly gitCryptKey: string;
+  readonly base: BaseRepo;
+  /** At low priority, as the one that follows. */
+  readonly prepareLater: Preparation;
+  readonly gitLater: Git;
+  readonly copiers: Copiers;
+  readonly removal: Removal;
+  readonly taker: ChangeTaker;
+  readonly closing: AbortSignal;
+  readonly log: Log;
+}
+
+/** Beside the workspaces: so that a copy can share their blocks. */
+export const frozenName = '.frozen';
+/** Below it a clone of git takes less than a fetch and a reset. The size of an index tells. */
+const largeIndexBytes = 1_000 * 80;
+const sha256Length = 64;
+
+export function createFrozenKeeper(options: FrozenKeeperOptions): FrozenKeeper {
+  const { base, closing, copiers, gitCryptKey, removal } = options;
+  let current: Frozen | null = null;
+  let renewing: Promise<void> | null = null;
+
+  async function retire(frozen: Frozen): Promise<void> {
+    if (frozen.retired) return;
+    if (current === frozen) current = null;
+    frozen.retired = true;
+    if (frozen.copies === 0) await removal.discard(frozen.name);
+  }
+
+  async function replace(copier: TreeCopier): Promise<void> {
+    const old = current;
+    try {
+      const state = await base.peek(closing);
+      const [commit, origin] = [await commitOf(state), await originOf(state, gitCryptKey)];
+      if (commit === null || commit.length === sha256Length || isAt(old, commit, origin)) return;
+      const usable = old?.origin === origin ? old : null;
+      current = await freeze(options, { state, origin, usable, copier }, closing);
+      options.log.debug({ commit }, 'a clone is there to be copied');
+    } catch (error) {
+      // The old one may be the cause, so it goes as well.
+      if (!closing.aborted) copiers.noteFailure(error, 'no clone could be made to copy from');
+    }
+    if (old !== null) await retire(old);
+  }
+
+  async function renew(): Promise<void> {
+    const copier = copiers.get('later');
+    if (copier === null || closing.aborted) return;
+    renewing ??= replace(copier).finally(() => {
+      renewing = null;
+    });
+    await renewing;
+  }
+
+  async function claimFor(state: BaseState) {
+    const frozen = current;
+    const [commit, origin] = [await commitOf(state), await originOf(state, gitCryptKey)];
+    const isFresh = isAt(frozen, commit, origin);
+    if (!isFresh) void renew();
+    if (frozen === null || frozen.retired || commit === null || frozen.origin !== origin) return null;
+    if (!isFresh && !frozen.large) return null;
+    frozen.copies += 1;
+    return { frozen, isFresh };
+  }
+
+  async function release(frozen: Frozen): Promise<void> {
+    frozen.copies -= 1;
+    if (frozen.retired && frozen.copies === 0) await removal.discard(frozen.name);
+  }
+
+  return {
+    claimFor,
+    release,
+    renew,
+    retire,
+    async forget() {
+      await renewing;
+      current = null;
+    },
+  };
+}
+
+function isAt(frozen: Frozen | null, commit: string | null, origin: string): boolean {
+  return frozen !== null && frozen.commit === commit && frozen.origin === origin;
+}
+
+interface Freezing {
+  readonly copier: TreeCopier;
+  readonly state: BaseState;
+  readonly origin: string;
+  /** One of an older commit, to start from. */
+  readonly usable: Frozen | null;
+}
+
+async function freeze(
+  options: FrozenKeeperOptions,
+  { state, origin, usable, copier }: Freezing,
+  signal: AbortSignal,
+): Promise<Frozen> {
+  const { jobsDir, removal, taker } = options;
+  const own = randomBytes(12).toString('hex');
+  const place = { name: join(frozenName, own), path: join(jobsDir, frozenName, own), state };
+  await makeDirectory(place.path);
+  try {
+    const snapshot = await fill(options, place, { usable, copier }, signal);
+    await taker.forget(snapshot);
+    if (snapshot.baseCommit === null) throw new Error('the base has lost its commit');
+    const { size } = await stat(join(place.path, '.git', 'index'));
+    const [commit, unlocked] = [snapshot.baseCommit, snapshot.protectedFiles.size > 0];
+    return { ...place, origin, commit, unlocked, large: size >= largeIndexBytes, copies: 0, retired: false };
+  } catch (error) {
+    await removal.discard(place.name);
+    throw error;
+  }
+}
+
+async function fill(
+  { prepareLater, gitLater }: FrozenKeeperOptions,
+  place: Place,
+  { usable, copier }: Pick<Freezing, 'usable' | 'copier'>,
+  signal: AbortSignal,
+): Promise<Snapshot> {
+  if (usable === null || usable.unlocked || !usable.large) {
+    const snapshot = await prepareLater.make(place, signal);
+    await packObjects(gitLater, place.path, signal);
+    return snapshot;
+  }
+  await copier.copy(usable.path, place.path, signal);
+  return await prepareLater.bring(place, signal);
+}
+
+async function commitOf({ gitDir, branch }: BaseState): Promise<string | null> {
+  return branch === null ? null : await readRef(gitDir, `refs/heads/${branch}`);
+}
+
+/** All but the commit that makes a clone what it is: a base made anew has another directory, a key put in its place another time. */
+async function originOf({ gitDir, originUrl, branch }: BaseState, key: string): Promise<string> {
+  const identity = async (path: string) =>
+    await stat(path, { bigint: true }).then(
+      ({ dev, ino, ctimeNs }) => ({ directory: `${dev} ${ino}`, file: `${dev} ${ino} ${ctimeNs}` }),
+      () => null,
+    );
+  const [store, keyFile] = await Promise.all([identity(gitDir), identity(key)]);
+  return JSON.stringify([store?.directory, keyFile?.file, originUrl, branch]);
+}
