@@ -16,7 +16,7 @@ import {
 } from './containment.ts';
 import { limitOf } from './process-mark.ts';
 import { killStrays } from './strays.ts';
-import { type EndLine, EndSchema, endOf, StartSchema } from './supervisor-lines.ts';
+import { EndSchema, endOf, StartSchema } from './supervisor-lines.ts';
 
 export interface SupervisorOptions {
   /** The program built from native/supervise.c. */
@@ -74,12 +74,9 @@ function start(options: SupervisorOptions, launch: AnyLaunch): WaitingProcess {
     return { begin() {}, end() {}, hurry() {}, ended: notSpawned(child) };
 
   let reason: string | null = null;
-  const told = Promise.withResolvers<EndLine>();
   const lines = readLines(control, (line) => {
     const started = StartSchema.safeParse(line);
     if (started.success) launch.onSpawn?.(started.data.pid);
-    const end = EndSchema.safeParse(line);
-    if (end.success) told.resolve(end.data);
   });
   const backstop = createBackstop(options, child, lines);
   if (!waits) backstop.arm(limits.timeoutMs + limits.graceMs);
@@ -89,11 +86,11 @@ function start(options: SupervisorOptions, launch: AnyLaunch): WaitingProcess {
   const beat = setInterval(say, beatMs, 'b');
   const closed = new Promise((resolve) => control.once('close', resolve));
   const run = async (): Promise<ContainedEnd> => {
-    // The line of the end is the last that it does: what is left of it goes by itself.
-    const end = await Promise.race([told.promise, Promise.all([once(child, 'exit'), closed]).then(() => null)]);
+    await Promise.all([once(child, 'exit'), closed]);
     clearInterval(beat);
     backstop.stop();
-    if (end !== null) return endOf(end, command.file, reason);
+    const end = EndSchema.safeParse(lines.at(-1));
+    if (end.success) return endOf(end.data, command.file, reason);
     // Guard and keeper were killed together, so nobody swept.
     const program = StartSchema.safeParse(lines.at(0));
     const killed = await killStrays({ session: program.data?.pid ?? null, marks: mark === undefined ? [] : [mark] });

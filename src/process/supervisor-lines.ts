@@ -17,8 +17,6 @@ export const EndSchema = z.object({
   cpu_ms: z.int(),
 });
 
-export type EndLine = z.output<typeof EndSchema>;
-
 /** In the record file. The start times tell a process from a later one of the same id. */
 export const RecordSchema = z.object({
   boot_id: z.string(),
@@ -28,7 +26,7 @@ export const RecordSchema = z.object({
 });
 
 /** `reason` is the one with which the end was asked for, if it was; `file` the program that ran. */
-export function endOf(end: EndLine, file: string, reason: string | null): ContainedEnd {
+export function endOf(end: z.output<typeof EndSchema>, file: string, reason: string | null): ContainedEnd {
   if (end.spawn_errno !== 0) return { ...neverRan, spawnError: systemError(end.spawn_errno, file) };
   return {
     exitCode: end.exit_code,
