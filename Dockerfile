@@ -29,7 +29,7 @@ WORKDIR /build
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev
 COPY native/supervise.c native/copytree.c native/build.sh ./
 RUN sh build.sh --strict \
-  && test "$(./supervise self-test)" = 'supervise 1' \
+  && test "$(./supervise self-test)" = 'supervise 2' \
   && ./copytree prepare . | grep -q '^copytree 1 '
 
 FROM ${NODE_IMAGE}

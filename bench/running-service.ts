@@ -14,6 +14,8 @@ export interface RunningService extends AsyncDisposable {
   readonly url: string;
   readonly dir: string;
   readonly pid: number;
+  /** The first of what it printed: one JSON object per line. */
+  output(): string;
   call(path: string, body?: object): Promise<Record<string, unknown>>;
 }
 
@@ -52,6 +54,7 @@ export async function startService(settings: Readonly<Record<string, string>>): 
     url: base,
     dir,
     pid: child.pid ?? 0,
+    output: () => start,
     async call(path, body) {
       const request = body === undefined ? {} : { method: 'POST', body: JSON.stringify(body) };
       const answer: unknown = await (await fetch(`${base}${path}`, { ...request, headers })).json();

@@ -1,9 +1,9 @@
 /**
- * What a supervisor per job costs, against a bare spawn in the same run: `node bench/supervisor.ts [jobs]`. Figures are
- * medians; compare those of one run, not of two machines. With a number of jobs it also runs that many through a service,
- * each leaving a process behind that has left its session and emptied its environment, and counts what is left.
+ * What a supervisor per job costs, against a bare spawn in the same run, and how long a service takes to end what it holds
+ * and to take over what an earlier one left: `node bench/supervisor.ts`. Figures are medians; compare those of one run, not
+ * of two machines.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
@@ -14,12 +14,15 @@ import type { Containment } from '../src/process/containment.ts';
 import { createGroupContainment } from '../src/process/group-containment.ts';
 import { runProcess } from '../src/process/run-process.ts';
 import { createSupervisorContainment } from '../src/process/supervisor-containment.ts';
-import { buildZoo, isReady, survivors } from '../test/fixtures/zoo/zoo.ts';
+import { buildZoo, isReady } from '../test/fixtures/zoo/zoo.ts';
 import { waitFor } from '../test/helpers/wait.ts';
+import { print, quantile, timed } from './figures.ts';
+import { startService } from './running-service.ts';
 
-const root = join(import.meta.dirname, '..');
 const rounds = 200;
 const cancels = 20;
+const restarts = 5;
+const agents = 10;
 const MiB = 1024 ** 2;
 const dir = await mkdtemp(join(tmpdir(), 'bench-supervisor-'));
 const file = (name: string): string => join(dir, name);
@@ -32,7 +35,8 @@ try {
   await costPerRun();
   await memory();
   for (const megabytes of [100, 500]) await stall(megabytes);
-  await throughService(Number(process.argv[2] ?? 0));
+  await cancelling();
+  await adopting();
 } finally {
   await rm(dir, { recursive: true, maxRetries: 5 });
 }
@@ -115,95 +119,77 @@ async function stall(megabytes: number): Promise<void> {
   ballast.fill(0);
 }
 
-async function throughService(jobs: number): Promise<void> {
-  const zoo = await buildZoo(dir);
-  const { child, url } = await startService(zoo);
-  try {
-    const times: number[] = [];
-    for (let i = 0; i < cancels; i += 1) {
-      const id = await submit(url, `leaves-a-child ${file(`obedient${i}`)} stay`);
-      await waitFor(() => isReady(file(`obedient${i}`)), Boolean);
-      times.push(
-        await timed(async () => {
-          await call(`${url}/jobs/${id}/cancel`, { method: 'POST' });
-          await call(`${url}/jobs/${id}?wait=60`);
-        }),
-      );
-    }
-    say('cancel of an obedient agent until its final status is read', `${median(times).toFixed(0)} ms`);
-    if (jobs > 0) await escapees(url, jobs);
-  } finally {
-    child.kill('SIGKILL');
-    await once(child, 'exit');
+async function cancelling(): Promise<void> {
+  await using service = await startService({ CLAUDE_BIN: await buildZoo(dir) });
+  const times: number[] = [];
+  for (let i = 0; i < cancels; i += 1) {
+    const { job_id } = await service.call('/execute', { prompt: `leaves-a-child ${file(`obedient${i}`)} stay` });
+    await waitFor(() => isReady(file(`obedient${i}`)), Boolean);
+    times.push(
+      await timed(async () => {
+        await service.call(`/jobs/${String(job_id)}/cancel`, {});
+        await service.call(`/jobs/${String(job_id)}?wait=60`);
+      }),
+    );
   }
+  say('cancel of an obedient agent until its final status is read', `${median(times).toFixed(0)} ms`);
 }
 
-async function escapees(url: string, jobs: number): Promise<void> {
-  const start = performance.now();
-  let next = 0;
-  let left = 0;
-  const worker = async (): Promise<void> => {
-    for (let i = next++; i < jobs; i = next++) {
-      const name = file(`escapee${i}`);
-      const id = await submit(url, `emptied-environment ${name} leave`);
-      let job = await call(`${url}/jobs/${id}?wait=60`);
-      while (job['status'] === 'queued' || job['status'] === 'running') job = await call(`${url}/jobs/${id}?wait=60`);
-      if (job['status'] !== 'completed') throw new Error(JSON.stringify(job));
-      left += (await survivors(name)).length;
-      await rm(name);
-    }
+/** How long after its start a service has taken over what one before it left, against its start alone. */
+async function adopting(): Promise<void> {
+  const settings = {
+    ...{ CLAUDE_BIN: await buildZoo(dir), DATA_DIR: file('data'), MAX_CONCURRENCY: String(agents) },
+    ...{ RESTART_POLICY: 'adopt', KILL_GRACE_SECONDS: '0' },
   };
-  await Promise.all(Array.from({ length: 8 }, worker));
-  const { active } = await call(`${url}/health`);
-  const seconds = (performance.now() - start) / 1000;
+  const listening: number[] = [];
+  const adopted: number[] = [];
+  for (let round = 0; round < restarts; round += 1) {
+    const first = await startService(settings);
+    const ids = await Promise.all(
+      Array.from({ length: agents }, async (_, i) => {
+        const name = file(`adopted${round}-${i}`);
+        const { job_id } = await first.call('/execute', { prompt: `leaves-a-child ${name} stay` });
+        await waitFor(() => isReady(name), Boolean);
+        return String(job_id);
+      }),
+    );
+    process.kill(first.pid, 'SIGKILL');
+    await first[Symbol.asyncDispose]();
+    const start = Date.now();
+    await using second = await startService(settings);
+    const times = linesOf(second.output());
+    listening.push(...times.filter(({ msg }) => msg === 'listening').map(({ time }) => Date.parse(time) - start));
+    const taken = times.filter(({ msg }) => msg === 'agent adopted').map(({ time }) => Date.parse(time) - start);
+    if (taken.length !== agents) throw new Error(`${taken.length} of ${agents} were adopted`);
+    adopted.push(Math.max(...taken));
+    await Promise.all(ids.map((id) => second.call(`/jobs/${id}/cancel`, {})));
+    await Promise.all(ids.map((id) => second.call(`/jobs/${id}?wait=60`)));
+  }
   say(
-    `${jobs} jobs with an escapee each`,
-    `${left} processes left, ${String(active)} places taken, ${seconds.toFixed(0)} s`,
+    `from the start of the service until ${agents} agents are adopted`,
+    `${median(adopted).toFixed(0)} ms, until it listens ${median(listening).toFixed(0)} ms`,
   );
 }
 
-async function startService(program: string): Promise<{ readonly child: ChildProcess; readonly url: string }> {
-  const child = spawn(process.execPath, [join(root, 'src/main.ts')], {
-    env: {
-      PATH: '/usr/local/bin:/usr/bin:/bin',
-      ...{ HOME: dir, DATA_DIR: file('data'), PORT: '0', API_BEARER_TOKEN: 'bench', CLAUDE_BIN: program },
-    },
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  let output = '';
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    output = (output + text).slice(-10_000);
-  });
-  const url = await waitFor(() => /"url":"([^"]+)".*"listening"/.exec(output)?.[1] ?? '', Boolean);
-  await waitFor(
-    async () => (await fetch(`${url}/readyz`)).status,
-    (status) => status === 200,
-  );
-  return { child, url };
+interface Line {
+  readonly time: string;
+  readonly msg: string;
 }
 
-async function submit(url: string, prompt: string): Promise<string> {
-  const { job_id } = await call(`${url}/execute`, { method: 'POST', body: JSON.stringify({ prompt }) });
-  return String(job_id);
-}
-
-async function call(url: string, init: RequestInit = {}): Promise<Readonly<Record<string, unknown>>> {
-  const type = init.body === undefined ? {} : { 'content-type': 'application/json' };
-  const response = await fetch(url, { ...init, headers: { authorization: 'Bearer bench', ...type } });
-  const body: unknown = await response.json();
-  return typeof body === 'object' && body !== null ? { ...body } : {};
-}
-
-async function timed(way: () => Promise<unknown>): Promise<number> {
-  const start = performance.now();
-  await way();
-  return performance.now() - start;
+function linesOf(output: string): readonly Line[] {
+  return output
+    .split('\n')
+    .slice(0, -1)
+    .map((text) => {
+      const line: Line = JSON.parse(text);
+      return line;
+    });
 }
 
 function median(list: readonly number[]): number {
-  return [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)] ?? Number.NaN;
+  return quantile(list, 0.5);
 }
 
 function say(what: string, value: string): void {
-  process.stdout.write(`${what}: ${value}\n`);
+  print(`${what}: ${value}`);
 }

@@ -2,7 +2,7 @@
  * Runs one program and lets nothing that it started outlive it. Linux, C11, no dependencies, no privileges.
  *
  *   supervise [name=value ...] -- /absolute/program [argument ...]
- *   supervise self-test          prints "supervise 1" if this kernel lets it do its work
+ *   supervise self-test          prints "supervise 2" if this kernel lets it do its work
  *   supervise is-held FILE       exits with 0 if a living supervisor holds this record, with 1 if none does
  *
  *   service ──socket── guard ──► keeper ──► program ──► whatever it starts, however it hides
@@ -23,6 +23,8 @@
  *   term-ms=N kill-ms=N   when SIGTERM and SIGKILL follow SIGINT
  *   depth=N          the program is a sandbox: what is to be signalled with grace are its descendants below N generations
  *   cwd=DIR  fsize=N  nofile=N  data=N  nice=N   for the program; core dumps are always off
+ *   mark=N           becomes the program's limit of real-time CPU (RLIMIT_RTTIME, in microseconds), which does nothing, but is
+ *                    handed on to whatever it starts, also with an emptied environment: /proc/PID/limits tells whose it is
  *   record=FILE      locked as long as the guard or the keeper lives; holds their ids, start times and the boot id
  *   exit=FILE        the line of the end, complete as soon as the file is there
  *
@@ -65,7 +67,7 @@ typedef long long ms_t;
 
 static struct {
   const char *cwd, *record, *exit_file;
-  ms_t depth, timeout, idle, output, term, kill, dead_man, fsize, nofile, data;
+  ms_t depth, timeout, idle, output, term, kill, dead_man, fsize, nofile, data, mark;
   int control, nice;
   bool adopt, waits;
 } set = {.control = -1};
@@ -224,10 +226,11 @@ static void reserve_exit_file(void) {
   }
 }
 
-static void write_record(void) {
+static void write_record(pid_t keeper, pid_t started) {
   char line[LINE_BYTES], boot[64] = "", state;
   pid_t parent;
   unsigned long long guard_start = 0, keeper_start = 0, program_start = 0;
+  if (record_fd < 0) return;
   int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
   if (fd >= 0) {
     ssize_t size = read(fd, boot, sizeof boot - 1);
@@ -235,13 +238,13 @@ static void write_record(void) {
     close(fd);
   }
   read_stat(guard, &state, &parent, &guard_start);
-  read_stat(getpid(), &state, &parent, &keeper_start);
-  read_stat(program, &state, &parent, &program_start);
+  read_stat(keeper, &state, &parent, &keeper_start);
+  read_stat(started, &state, &parent, &program_start);
   int size = snprintf(line, sizeof line,
                       "{\"boot_id\":\"%s\",\"guard\":%d,\"guard_start\":%llu,\"keeper\":%d,\"keeper_start\":%llu,"
                       "\"program\":%d,\"program_start\":%llu}\n",
-                      boot, (int)guard, guard_start, (int)getpid(), keeper_start, (int)program, program_start);
-  if (record_fd >= 0 && pwrite(record_fd, line, (size_t)size, 0) != size) return; /* whoever reads it checks it */
+                      boot, (int)guard, guard_start, (int)keeper, keeper_start, (int)started, program_start);
+  if (pwrite(record_fd, line, (size_t)size, 0) != size) return; /* whoever reads it checks it */
 }
 
 static void report(int spawn_errno, int survivors) {
@@ -275,34 +278,34 @@ static bool limit(int resource, ms_t value) {
   return setrlimit(resource, &(struct rlimit){.rlim_cur = wanted, .rlim_max = wanted}) == 0;
 }
 
-/* In the new process. Its own session, and no life without the keeper. */
-static void become(char **command, int failure, pid_t keeper) {
+/* In the new process: its own session, and no life without the keeper. Answers only if it could not be started. The memory is
+   the keeper's, which stands still until then. The record is written first, so that nothing ever runs that has none. */
+static void become(char **command, pid_t keeper) {
   sigset_t none;
   sigemptyset(&none);
   bool ready = prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == keeper && setsid() >= 0 &&
                setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0}) == 0 && limit(RLIMIT_FSIZE, set.fsize) &&
                limit(RLIMIT_NOFILE, set.nofile) && limit(RLIMIT_DATA, set.data) &&
-               (set.nice == 0 || setpriority(PRIO_PROCESS, 0, set.nice) == 0) &&
-               (set.cwd == NULL || chdir(set.cwd) == 0) && sigprocmask(SIG_SETMASK, &none, NULL) == 0;
-  if (ready) execv(command[0], command);
-  int error = errno;
-  if (write(failure, &error, sizeof error) < 0) _exit(126);
-  _exit(127);
+               (set.cwd == NULL || chdir(set.cwd) == 0);
+  if (!ready) return;
+  if (!limit(RLIMIT_RTTIME, set.mark)) errno = 0; /* only the last net has wider meshes then */
+  write_record(keeper, getpid());
+  if (set.nice != 0 && setpriority(PRIO_PROCESS, 0, set.nice) != 0) return;
+  if (sigprocmask(SIG_SETMASK, &none, NULL) == 0) execv(command[0], command);
 }
 
 /* Answers 0, or why it could not be started. */
 static int start(char **command) {
-  int failure[2], error = 0;
+  static volatile int failure;
   pid_t keeper = getpid();
-  if (pipe2(failure, O_CLOEXEC) != 0) return errno;
-  program = fork();
+  program = vfork(); /* comes back here when the new process runs, or has failed */
   if (program < 0) return errno;
-  if (program == 0) become(command, failure[1], keeper);
-  close(failure[1]);
-  /* Closed by a successful exec: then nothing comes. */
-  ssize_t size = read(failure[0], &error, sizeof error);
-  close(failure[0]);
-  return size == (ssize_t)sizeof error ? error : 0;
+  if (program == 0) {
+    become(command, keeper);
+    failure = errno != 0 ? errno : ECHILD;
+    _exit(127);
+  }
+  return failure;
 }
 
 /* ---- the keeper ---------------------------------------------------------------------------------------------------- */
@@ -420,7 +423,6 @@ static int keep(char **command, const sigset_t *signals) {
   int spawn_errno = queue < 0 ? errno : start(command);
   if (spawn_errno == 0) {
     char line[64];
-    write_record();
     snprintf(line, sizeof line, "{\"pid\":%d,\"keeper\":%d}\n", (int)program, (int)getpid());
     tell(line);
     watch(queue);
@@ -499,7 +501,7 @@ static int self_test(void) {
   }
   if (read(ready[0], &byte, 1) != 1 || waitpid(child, NULL, 0) != child) return 1;
   if (sweep() != 0 || killed != 1) return 1;
-  puts("supervise 1");
+  puts("supervise 2");
   return 0;
 }
 
@@ -518,7 +520,7 @@ static bool setting(const char *argument) {
       {"timeout-ms", &set.timeout, NULL}, {"idle-ms", &set.idle, NULL},         {"output-bytes", &set.output, NULL},
       {"term-ms", &set.term, NULL},       {"kill-ms", &set.kill, NULL},         {"dead-man-ms", &set.dead_man, NULL},
       {"fsize", &set.fsize, NULL},        {"nofile", &set.nofile, NULL},        {"data", &set.data, NULL},
-      {"depth", &set.depth, NULL},
+      {"depth", &set.depth, NULL},        {"mark", &set.mark, NULL},
       {"cwd", NULL, &set.cwd},            {"record", NULL, &set.record},        {"exit", NULL, &set.exit_file},
   };
   const char *value = strchr(argument, '=');

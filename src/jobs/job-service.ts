@@ -117,7 +117,7 @@ export interface JobService {
 }
 
 export interface JobServiceControl extends JobService {
-  /** Ends, in the store, what a dead process left. Call once, when the store is ready, before the first request. */
+  /** Takes over the runs that outlived a dead process, and ends, in the store, what else it left. Call once, when the store is ready, before the first request. */
   recover(): Promise<void>;
   /** Removes what dead runs left on disk, then begins to run jobs. May be called again if it rejected. */
   begin(): Promise<void>;

@@ -4,7 +4,7 @@ import { isFinished, type JobId } from './job.ts';
 import { defaultFollowUpTtlMs } from './job-access.ts';
 import type { JobService, JobServiceControl, JobServiceParts } from './job-service.ts';
 import type { JobSignals } from './job-signals.ts';
-import type { Claim, JobPage } from './ports.ts';
+import type { JobPage } from './ports.ts';
 import { startRetention } from './retention.ts';
 import type { RunningJobs } from './running-jobs.ts';
 
@@ -24,8 +24,6 @@ const toldAtOnce = 100;
 export function createLifecycle(deps: LifecycleDeps): Lifecycle {
   const { store, queue, clock, log, runner, signals, running, dispatcher } = deps;
   let draining: Promise<void> | undefined;
-  /** Claims that wait for `begin`. */
-  let adopted: readonly Claim[] = [];
   let stopRetention: (() => Promise<void>) | undefined;
 
   async function drain(drainMs: number): Promise<void> {
@@ -44,7 +42,8 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
   return {
     isDraining: () => draining !== undefined,
     async recover() {
-      if (deps.adoptsRuns) adopted = await adoptRuns(deps);
+      // They need nothing that is still to be prepared: not the base, not a place that is swept.
+      if (deps.adoptsRuns) for (const claim of await adoptRuns(deps)) queue.add(() => running.run(claim));
       const changed = await store.membership.recover(clock.now());
       if (changed.length > 0)
         log.warn({ jobs: changed.length }, 'jobs of an earlier process were ended or queued again');
@@ -60,8 +59,6 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
         ...{ store: store.jobs, runner, clock: deps.setClocks?.ages ?? clock, log, ttlMs: deps.ttlMs },
         followUpTtlMs: deps.followUpTtlMs ?? defaultFollowUpTtlMs,
       });
-      for (const claim of adopted) queue.add(() => running.run(claim));
-      adopted = [];
       dispatcher.begin();
     },
     drain(drainMs) {

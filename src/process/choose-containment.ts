@@ -10,7 +10,7 @@ export const supervisorFile = new URL('../../native/supervise', import.meta.url)
 /** It ends a daemon of its own in a millisecond; only a broken machine takes this long. */
 const selfTestMs = 5_000;
 /** The version of the settings and lines that `supervisor-containment.ts` speaks. */
-const version = 'supervise 1';
+const version = 'supervise 2';
 
 export interface ChosenContainment {
   readonly containment: Containment;

@@ -1,4 +1,4 @@
-import { constants, type FileHandle, open } from 'node:fs/promises';
+import { closeSync, constants, openSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import type { Command } from './command.ts';
 import {
@@ -62,23 +62,24 @@ export async function adoptRun(
 
 async function runWithFiles(options: ProcessOptions, signal: AbortSignal): Promise<ContainedEnd> {
   if (signal.aborted) return { ...neverRan, endedBy: reasonOf(signal) };
-  const opened: FileHandle[] = [];
-  const openFile = async (path: string, flags: number): Promise<number> => {
-    const handle = await open(path, flags, 0o600);
-    opened.push(handle);
-    return handle.fd;
+  const opened: number[] = [];
+  // At once, not in turns: that is less than the start itself takes, and each turn would wait behind the whole thread pool.
+  const openFile = (path: string, flags: number): number => {
+    const fd = openSync(path, flags, 0o600);
+    opened.push(fd);
+    return fd;
   };
   try {
     const streams = {
-      stdin: await openFile(options.stdinFile, constants.O_RDONLY),
-      stdout: await openFile(options.stdoutFile, appending),
-      stderr: await openFile(options.stderrFile, appending),
+      stdin: openFile(options.stdinFile, constants.O_RDONLY),
+      stdout: openFile(options.stdoutFile, appending),
+      stderr: openFile(options.stderrFile, appending),
     };
     return await runContained(options, streams, signal);
   } catch (error) {
     return { ...neverRan, spawnError: error instanceof Error ? error : new Error(String(error)) };
   } finally {
-    await Promise.all(opened.map((handle) => handle.close()));
+    opened.forEach((fd) => closeSync(fd));
   }
 }
 

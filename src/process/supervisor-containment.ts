@@ -14,6 +14,7 @@ import {
   type WaitingLaunch,
   type WaitingProcess,
 } from './containment.ts';
+import { limitOf } from './process-mark.ts';
 import { killStrays } from './strays.ts';
 import { EndSchema, endOf, StartSchema } from './supervisor-lines.ts';
 
@@ -92,10 +93,7 @@ function start(options: SupervisorOptions, launch: AnyLaunch): WaitingProcess {
     if (end.success) return endOf(end.data, command.file, reason);
     // Guard and keeper were killed together, so nobody swept.
     const program = StartSchema.safeParse(lines.at(0));
-    const killed = await killStrays({
-      session: program.data?.pid ?? null,
-      marks: mark === undefined || mark === null ? [] : [mark],
-    });
+    const killed = await killStrays({ session: program.data?.pid ?? null, marks: mark === undefined ? [] : [mark] });
     const unknown = { level: 'supervisor', survivors: null, peakRssBytes: null, cpuMs: null } as const;
     return { ...neverRan, endedBy: supervisionLost, containment: { ...unknown, killed } };
   };
@@ -117,7 +115,7 @@ function start(options: SupervisorOptions, launch: AnyLaunch): WaitingProcess {
 }
 
 function argumentsOf({ deadManMs }: SupervisorOptions, launch: AnyLaunch): readonly string[] {
-  const { command, limits, recordFile, exitFile, depth, survives } = launch;
+  const { command, limits, recordFile, exitFile, depth, survives, mark } = launch;
   const settings = {
     control: 3,
     cwd: command.cwd,
@@ -132,6 +130,7 @@ function argumentsOf({ deadManMs }: SupervisorOptions, launch: AnyLaunch): reado
     nice: niceness,
     depth: depth ?? 0,
     adopt: survives === true ? 1 : 0,
+    ...(mark === undefined ? {} : { mark: limitOf(mark) }),
     ...(recordFile === undefined ? {} : { record: recordFile }),
     ...(exitFile === undefined ? {} : { exit: exitFile }),
   };

@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { CloneMethod, JobId } from '../jobs/job.ts';
 import { isJobId } from '../jobs/job-id.ts';
 import type { Log, Workspace, WorkspaceManager } from '../jobs/ports.ts';
+import { killStrays } from '../process/strays.ts';
 import type { BaseHeads } from './base-heads.ts';
 import { openPatch, readDetails } from './kept-changes.ts';
 import {
@@ -117,11 +118,16 @@ interface Known {
   method: CloneMethod;
 }
 
-function keepProcess(settings: WorkspaceSettings, known: Known, listener: WorkspaceListener) {
+/** In the environment of each git that such a process starts, and of nobody else. */
+const markName = 'AGENT_SERVICE_WORKSPACES';
+
+function keepProcess(given: WorkspaceSettings, known: Known, listener: WorkspaceListener) {
+  const owner = resolve(given.jobsDir);
+  const settings = { ...given, gitEnv: { ...given.gitEnv, [markName]: owner } };
   const closing = new AbortController();
   let channel = openWorkspaceChannel(settings, listener);
   /** Resolves to a process that knows what the one before it knew. */
-  let ready = Promise.resolve(channel);
+  let ready = endLeftovers().then(() => channel);
   void keepAlive();
 
   async function keepAlive(): Promise<void> {
@@ -139,9 +145,17 @@ function keepProcess(settings: WorkspaceSettings, known: Known, listener: Worksp
   }
 
   async function restart(waitMs: number): Promise<WorkspaceChannel> {
+    await endLeftovers();
     await delay(waitMs, undefined, { signal: closing.signal });
     channel = openWorkspaceChannel(settings, listener);
     return await tell(channel, known, closing.signal);
+  }
+
+  /** A process that was killed has told nobody to end what it had started; one of an earlier service neither. */
+  async function endLeftovers(): Promise<void> {
+    const processes = await killStrays({ session: null, marks: [`${markName}=${owner}`] });
+    if (processes > 0)
+      listener.log.warn({ processes }, 'what an earlier process of the workspaces had started was ended');
   }
 
   async function usable(): Promise<WorkspaceChannel> {

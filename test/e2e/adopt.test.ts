@@ -111,9 +111,9 @@ describe('a job whose service was killed, with RESTART_POLICY=adopt,', () => {
     const id = await begin(first, `forever\npid-file: ${pidFile}`);
     const record = asRecord(JSON.parse(await readFile(runFile(first, id, 'supervisor.json'), 'utf8')));
     await die(first);
-    // Stopped first: else the one that is left acts before it is killed.
+    // Stopped first, and the keeper killed first: the kernel makes a stopped one go on whose guard ends.
     for (const signal of ['SIGSTOP', 'SIGKILL'] as const) {
-      for (const role of ['guard', 'keeper']) process.kill(Number(record[role]), signal);
+      for (const role of ['keeper', 'guard']) process.kill(Number(record[role]), signal);
     }
     const second = await start(first.dataDir);
     expect(await second.finished(id)).toMatchObject({ status: 'lost' });

@@ -85,17 +85,25 @@ describe('what an earlier process left', () => {
     stranger.kill('SIGKILL');
   });
 
-  test('is not adopted, and killed, when its record is only half written', async () => {
-    const child = await supervise('/bin/sleep 300');
-    const { program } = await record();
-    await writeFile(file('record'), '{"boot_id":"');
-    expect(await canAdopt(supervisorFile, files())).toBe(false);
-    await waitFor(
-      () => isAlive(Number(program)),
-      (alive) => !alive,
-    );
-    if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
-  });
+  test.each(['SIGCONT', 'SIGSTOP'] as const)(
+    'is not adopted, and killed, when its record is only half written and its supervisor has got %s',
+    async (signal) => {
+      const hidden = `(env -i setsid sh -c 'echo $$ >${file('new')}; mv ${file('new')} ${file('pid')}; exec sleep 300' &)`;
+      const child = await supervise(`${hidden}; exec /bin/sleep 300`);
+      const pid = Number(await waitFor(() => readFile(file('pid'), 'utf8').catch(() => ''), Boolean));
+      const { program, guard, keeper } = await record();
+      for (const supervisor of [guard, keeper]) process.kill(Number(supervisor), signal);
+      await writeFile(file('record'), '{"boot_id":"');
+      expect(await canAdopt(supervisorFile, files())).toBe(false);
+      for (const gone of [Number(program), pid]) {
+        await waitFor(
+          () => isAlive(gone),
+          (alive) => !alive,
+        );
+      }
+      if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+    },
+  );
 
   test('is not adopted when its supervisor is listed still, with the same start time, but dead', async () => {
     const supervisor = `ADOPTED=${dir} ${supervisorFile} record=${file('record')} exit=${file('exit')} -- /bin/sleep 300`;
@@ -104,7 +112,7 @@ describe('what an earlier process left', () => {
     await waitFor(async () => (await readFile(file('record'), 'utf8').catch(() => '')).endsWith('\n'), Boolean);
     const { guard, keeper } = await record();
     for (const signal of ['SIGSTOP', 'SIGKILL'] as const) {
-      for (const pid of [guard, keeper]) process.kill(Number(pid), signal);
+      for (const pid of [keeper, guard]) process.kill(Number(pid), signal);
     }
     const stat = () => readFile(`/proc/${Number(guard)}/stat`, 'utf8');
     expect(await waitFor(stat, (text) => text.includes(') Z '))).toContain(') Z ');
@@ -117,7 +125,7 @@ describe('what an earlier process left', () => {
     const { keeper, program } = await record();
     const adopted = adoptProcess(supervisorFile, files());
     for (const signal of ['SIGSTOP', 'SIGKILL'] as const) {
-      for (const pid of [child.pid, keeper]) process.kill(Number(pid), signal);
+      for (const pid of [keeper, child.pid]) process.kill(Number(pid), signal);
     }
     expect(await adopted.ended).toMatchObject({ endedBy: 'supervision_lost', containment: { survivors: null } });
     expect(await isAlive(Number(program))).toBe(false);

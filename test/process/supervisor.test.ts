@@ -78,7 +78,10 @@ async function expectGone(...names: readonly string[]): Promise<void> {
 
 /** A child that no group and no session reaches, and whose parent is gone. */
 const escapee = `(setsid sh -c 'echo $$ >escapee.new; mv escapee.new escapee; exec sleep 300' >/dev/null 2>&1 &)`;
-const stay = `${escapee}; echo $$ >main; while :; do sleep 1; done`;
+/** Nor does what it carries: it has no environment. */
+const hidden = escapee.replace('setsid', 'env -i setsid');
+const main = 'echo $$ >main; while :; do sleep 1; done';
+const stay = `${escapee}; ${main}`;
 
 describe('the end of a supervisor', () => {
   test.each(['guard', 'keeper'])('by SIGKILL of its %s ends all it ran, and the run is told as lost', async (role) => {
@@ -90,11 +93,11 @@ describe('the end of a supervisor', () => {
     await expectGone('escapee', 'main');
   });
 
-  test('guard and keeper at once, leaves what is found by its mark and its session', async () => {
+  test('guard and keeper at once, leaves what is found by what no process can put down', async () => {
     const mark = `JOB_MARK=${dir}`;
     const run = runProcess(
       {
-        command: { file: '/bin/sh', args: ['-c', stay], env: { ...env, JOB_MARK: dir }, cwd: dir },
+        command: { file: '/bin/sh', args: ['-c', `${hidden}; ${main}`], env: { ...env, JOB_MARK: dir }, cwd: dir },
         ...{
           stdinFile: file('stdin'),
           stdoutFile: file('stdout'),
@@ -109,9 +112,9 @@ describe('the end of a supervisor', () => {
     await written('escapee');
     await written('main');
     const { guard, keeper } = await json('record');
-    // Stopped first: else the one that is left acts before it is killed.
+    // Stopped first, and the keeper killed first: the kernel makes a stopped one go on whose guard ends.
     for (const signal of ['SIGSTOP', 'SIGKILL'] as const) {
-      for (const pid of [guard, keeper]) process.kill(Number(pid), signal);
+      for (const pid of [keeper, guard]) process.kill(Number(pid), signal);
     }
     expect(await run).toMatchObject({ endedBy: 'supervision_lost', containment: { survivors: null } });
     await expectGone('escapee', 'main');
@@ -177,6 +180,11 @@ describe('the record', () => {
     expect(await json('exit')).toMatchObject({ ended_by: 'signal', survivors: 0 });
   });
 
+  test('is there before the program is, so that nothing runs that has none', async () => {
+    await once(supervise('cat record >seen; echo $$ >main'), 'exit');
+    expect(asRecord(JSON.parse(await text('seen')))['program']).toBe(Number(await text('main')));
+  });
+
   test('tells who runs in a way that a reused process id does not match', async () => {
     const child = supervise('sleep 300');
     const record = asRecord(JSON.parse(await written('record')));
@@ -191,11 +199,24 @@ describe('the record', () => {
 
 describe('a supervised program', () => {
   test('has its limits', async () => {
-    await sh('ulimit -c; ulimit -n; cut -d" " -f19 /proc/$$/stat');
-    const [core, files, nice] = (await text('stdout')).split('\n');
+    await sh('ulimit -c; ulimit -n; ulimit -f; cut -d" " -f19 /proc/$$/stat');
+    const [core, files, blocks, nice] = (await text('stdout')).split('\n');
     expect(core).toBe('0');
     expect(Number(files)).toBeLessThanOrEqual(65_536);
+    expect(Number(blocks)).toBeLessThanOrEqual((64 * 1024 ** 3) / 512);
     expect(nice).toBe('5');
+  });
+
+  test.each([
+    ['fsize=4096', 'head -c 10000 /dev/zero >big; wc -c <big', '4096'],
+    ['nofile=20', 'ulimit -n', '20'],
+    ['data=64000000', 'ulimit -d', '62500'],
+    ['nice=7', 'cut -d" " -f19 /proc/$$/stat', '7'],
+    ['nice=0', 'ulimit -H -c', '0'],
+  ])('is held to %s, as it was told', async (setting, script, told) => {
+    await once(supervise(`(${script}) >told 2>/dev/null`, setting), 'exit');
+    expect((await text('told')).trim()).toBe(told);
+    expect(await json('exit')).toMatchObject({ spawn_errno: 0, survivors: 0 });
   });
 
   test('is accounted for with all it ran', async () => {

@@ -55,7 +55,7 @@ describe('the filter', () => {
   });
 
   test('lets the supervisor pass its own test', async () => {
-    expect((await run(wrapper, [file('supervise'), 'self-test'])).stdout).toBe('supervise 1\n');
+    expect((await run(wrapper, [file('supervise'), 'self-test'])).stdout).toBe('supervise 2\n');
   });
 });
 

@@ -8,6 +8,7 @@ import type { WorkspaceMeter } from '../../src/workspaces/workspace-meter.ts';
 import type { WorkspaceSettings } from '../../src/workspaces/workspace-protocol.ts';
 import { describeWorkspaceManager } from '../contracts/workspace-manager.ts';
 import { createGitRepo, gitEnv } from '../helpers/git-repo.ts';
+import { isAlive as isRunning } from '../helpers/service-process.ts';
 import { waitFor } from '../helpers/wait.ts';
 import {
   cleanUpAfterEach,
@@ -104,6 +105,23 @@ describe('the process', () => {
     process.kill(await theProcess(started), 'SIGKILL');
     await using workspace = await creating;
     expect(await readFile(join(workspace.path, 'a.txt'), 'utf8')).toBe('first\n');
+  });
+
+  test('that is killed leaves nothing that it had started', async () => {
+    const gate = join(await temporaryDirectory(), 'gate');
+    const { env, pids } = await wrapGit({
+      clone: `if [ -e ${gate} ]; then rm ${gate}; echo $$ >>"$PIDS"; exec sleep 300; fi`,
+    });
+    const started = await startedClient({ gitEnv: env });
+    await started.client.sweep();
+    await writeFile(gate, '');
+    const creating = started.client.create(createJobId(), never);
+    const [pid = 0] = await waitFor(pids, (found) => found.length > 0, { what: 'the clone to hang' });
+    process.kill(await theProcess(started), 'SIGKILL');
+    await using workspace = await creating;
+    expect(workspace.baseCommit).toBe(started.commit);
+    // Whoever adopted it may be slow to collect it.
+    expect(await isRunning(pid)).toBe(false);
   });
 
   test('pushes the result of a job where it is asked for', async () => {
