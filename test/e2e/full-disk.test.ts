@@ -45,10 +45,14 @@ test('a disk that is full refuses submits, keeps what there is readable and what
   await service.finished(done);
   const running = await service.submit({ prompt: `${gate.line}\nsay: through` });
   const cancelled = await service.submit({ prompt: 'forever' });
-  await waitFor(
-    async () => (await service.read(`/jobs/${cancelled}`))['status'],
-    (status) => status === 'running',
-  );
+  // An agent that cannot write its first line has a reason to fail: both have begun.
+  for (const id of [running, cancelled]) {
+    await waitFor(
+      async () => await (await service.fetch(`/jobs/${id}/log`)).text(),
+      (log) => log.includes('"subtype":"init"'),
+      { what: 'the first line of the agent' },
+    );
+  }
 
   fill(join(disk, 'ballast'));
   const submit = () => service.post('/execute', { prompt: 'say: x'.repeat(10_000) });
