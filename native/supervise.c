@@ -278,6 +278,19 @@ static bool limit(int resource, ms_t value) {
   return setrlimit(resource, &(struct rlimit){.rlim_cur = wanted, .rlim_max = wanted}) == 0;
 }
 
+static bool share_is_due;
+
+/* A session has a share of the processors of its own (sched(7), autogroup), and a nice value counts only within it: ten agents
+   would get ten times what the service gets. For an ordinary user the kernel takes one such wish in a tenth of a second from
+   all of the machine: the keeper comes back to it. Where there are no such shares there is no file. */
+static void lower_share(pid_t pid) {
+  char path[64], text[16];
+  snprintf(path, sizeof path, "/proc/%d/autogroup", (int)pid);
+  int fd = open(path, O_WRONLY | O_CLOEXEC), size = snprintf(text, sizeof text, "%d", set.nice);
+  share_is_due = fd >= 0 && write(fd, text, (size_t)size) < 0 && errno == EAGAIN;
+  if (fd >= 0) close(fd);
+}
+
 /* In the new process: its own session, and no life without the keeper. Answers only if it could not be started. The memory is
    the keeper's, which stands still until then. The record is written first, so that nothing ever runs that has none. */
 static void become(char **command, pid_t keeper) {
@@ -291,6 +304,7 @@ static void become(char **command, pid_t keeper) {
   if (!limit(RLIMIT_RTTIME, set.mark)) errno = 0; /* only the last net has wider meshes then */
   write_record(keeper, getpid());
   if (set.nice != 0 && setpriority(PRIO_PROCESS, 0, set.nice) != 0) return;
+  if (set.nice != 0) lower_share(getpid());
   if (sigprocmask(SIG_SETMASK, &none, NULL) == 0) execv(command[0], command);
 }
 
@@ -400,6 +414,7 @@ static void watch(int signals) {
       if (waits[1].revents != 0) read_control();
     }
     if (now() >= check_at) check_output();
+    if (share_is_due) lower_share(program);
     if (now() >= timeout_at) {
       timeout_at = NEVER;
       end("timeout", false);

@@ -1,4 +1,4 @@
-import { closeSync, constants, openSync } from 'node:fs';
+import { constants, type FileHandle, open } from 'node:fs/promises';
 import { setImmediate } from 'node:timers/promises';
 import type { Command } from './command.ts';
 import {
@@ -62,24 +62,24 @@ export async function adoptRun(
 
 async function runWithFiles(options: ProcessOptions, signal: AbortSignal): Promise<ContainedEnd> {
   if (signal.aborted) return { ...neverRan, endedBy: reasonOf(signal) };
-  const opened: number[] = [];
-  // At once, not in turns: that is less than the start itself takes, and each turn would wait behind the whole thread pool.
-  const openFile = (path: string, flags: number): number => {
-    const fd = openSync(path, flags, 0o600);
-    opened.push(fd);
-    return fd;
+  const opened: FileHandle[] = [];
+  // Never in the event loop: to make a file may wait for seconds for a disk that is being written to.
+  const openFile = async (path: string, flags: number): Promise<number> => {
+    const handle = await open(path, flags, 0o600);
+    opened.push(handle);
+    return handle.fd;
   };
   try {
-    const streams = {
-      stdin: openFile(options.stdinFile, constants.O_RDONLY),
-      stdout: openFile(options.stdoutFile, appending),
-      stderr: openFile(options.stderrFile, appending),
-    };
-    return await runContained(options, streams, signal);
+    const [stdin, stdout, stderr] = await Promise.all([
+      openFile(options.stdinFile, constants.O_RDONLY),
+      openFile(options.stdoutFile, appending),
+      openFile(options.stderrFile, appending),
+    ]);
+    return await runContained(options, { stdin, stdout, stderr }, signal);
   } catch (error) {
     return { ...neverRan, spawnError: error instanceof Error ? error : new Error(String(error)) };
   } finally {
-    opened.forEach((fd) => closeSync(fd));
+    await Promise.all(opened.map((handle) => handle.close()));
   }
 }
 

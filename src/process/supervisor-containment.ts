@@ -40,8 +40,8 @@ const continueMs = 1_000;
 const maxFileBytes = 64 * 1024 ** 3;
 /** Node hands its own on, which can be a million; some programs close each of them at their start. */
 const maxOpenFiles = 65_536;
-/** The service answers first when the processors are taken. */
-const niceness = 5;
+/** The service answers first when the processors are taken: an agent's share is a tenth of its own, where both want all. */
+const niceness = 10;
 
 /** Contains by a supervisor per program, which ends every descendant at every end: see native/supervise.c. */
 export function createSupervisorContainment(options: SupervisorOptions): Containment {
