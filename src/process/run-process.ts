@@ -70,12 +70,12 @@ async function runWithFiles(options: ProcessOptions, signal: AbortSignal): Promi
     return handle.fd;
   };
   try {
-    const [stdin, stdout, stderr] = await Promise.all([
-      openFile(options.stdinFile, constants.O_RDONLY),
-      openFile(options.stdoutFile, appending),
-      openFile(options.stderrFile, appending),
-    ]);
-    return await runContained(options, { stdin, stdout, stderr }, signal);
+    const streams = {
+      stdin: await openFile(options.stdinFile, constants.O_RDONLY),
+      stdout: await openFile(options.stdoutFile, appending),
+      stderr: await openFile(options.stderrFile, appending),
+    };
+    return await runContained(options, streams, signal);
   } catch (error) {
     return { ...neverRan, spawnError: error instanceof Error ? error : new Error(String(error)) };
   } finally {
