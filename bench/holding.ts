@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { print, quantile, row, timed } from './figures.ts';
 import { agents, type RunningService, startService } from './running-service.ts';
 
@@ -8,10 +9,12 @@ const megabyte = 1024 * 1024;
 /** What the service holds and how it answers while agents print much. */
 export async function benchHolding(): Promise<void> {
   await using service = await startService({ CLAUDE_BIN: join(agents, 'fake-claude.mjs'), MAX_QUEUE_DEPTH: '1000' });
-  const idle = await probe(service, async () => await new Promise((resolve) => setTimeout(resolve, 2_000)));
+  await delay(2_000);
   const idleRss = await rss(service);
   print(`memory, idle: ${idleRss.toFixed(0)} MB`);
+  const idle = await probe(service, async () => await delay(2_000));
   const before = await cpuMs(service);
+  const probed = await rss(service);
   const busy = await probe(service, () => jobs(service, 10, `flood: ${50 * megabyte}\nsay: done`));
   row(
     'GET /health p99 while ten agents print 50 MB each, against idle',
@@ -21,7 +24,7 @@ export async function benchHolding(): Promise<void> {
   );
   row('  its maximum', Math.max(...busy), Math.max(...idle), 'ms');
   print(`the service's CPU per 50 MB, probes included: ${(((await cpuMs(service)) - before) / 10).toFixed(0)} ms`);
-  print(`memory after ten jobs of 50 MB: ${((await rss(service)) - idleRss).toFixed(1)} MB more than idle`);
+  print(`memory after ten jobs of 50 MB: ${((await rss(service)) - probed).toFixed(1)} MB more than before them`);
   await jobs(service, 100, `fill: ${400 * 1024}\nsay: done`);
   const warm = await rss(service);
   await jobs(service, 500, `flood: ${400 * 1024}\nsay: done`);
