@@ -15,7 +15,7 @@ const hurryMs = 3_000;
  * By how much the heap may grow over what lives in it before garbage is collected. V8 lets it grow up to fourfold; but each start of a
  * process copies the map of our memory, so that memory is time: 0.1 MB more per job, until the first collection at some 100 MB.
  */
-const heapGrowthPercent = 25;
+const heapGrowthPercent = 10;
 
 await main();
 
