@@ -7,6 +7,7 @@ import {
   collect,
   createGate,
   createHeldRuns,
+  createLateClaims,
   createTestService,
   finalOf,
   settled,
@@ -118,14 +119,7 @@ describe('following a job', () => {
   });
 
   test('of a job that the store shows as running before its claim has arrived misses nothing', async () => {
-    const gate = createGate();
-    const store = withJobs(createFakeStore(), (jobs) => ({
-      async claim(...args) {
-        const claims = await jobs.claim(...args);
-        await gate.pass();
-        return claims;
-      },
-    }));
+    const { gate, store } = createLateClaims();
     const held = createHeldRuns();
     const service = await beginService({ store, runner: held.runner });
     const job = await service.submit(spec(), 'tester');

@@ -8,6 +8,7 @@ import {
   beginService,
   createGate,
   createHeldRuns,
+  createLateClaims,
   createTestService,
   finalOf,
   spec,
@@ -181,14 +182,7 @@ describe('cancelling', () => {
   });
 
   test('ends a job whose claim is still on its way when it arrives, with the first reason', async () => {
-    const gate = createGate();
-    const store = withJobs(createFakeStore(), (jobs) => ({
-      async claim(...args) {
-        const claims = await jobs.claim(...args);
-        await gate.pass();
-        return claims;
-      },
-    }));
+    const { gate, store } = createLateClaims();
     const held = createHeldRuns();
     const service = await beginService({ store, runner: held.runner });
     const job = await service.submit(spec(), 'tester');

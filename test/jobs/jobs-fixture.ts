@@ -179,3 +179,16 @@ export async function finalOf(service: JobServiceControl, { id }: Pick<JobRecord
 export async function settled(): Promise<void> {
   for (let turns = 0; turns < 5; turns += 1) await new Promise((resolve) => setImmediate(resolve));
 }
+
+/** A store whose claims, once they are written, arrive only when the gate is opened. */
+export function createLateClaims(): { readonly gate: Gate; readonly store: Store } {
+  const gate = createGate();
+  const store = withJobs(createFakeStore(), (jobs) => ({
+    async claim(...args) {
+      const claims = await jobs.claim(...args);
+      await gate.pass();
+      return claims;
+    },
+  }));
+  return { gate, store };
+}

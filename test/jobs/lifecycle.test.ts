@@ -8,6 +8,7 @@ import {
   beginService,
   createGate,
   createHeldRuns,
+  createLateClaims,
   createTestService,
   finalOf,
   settled,
@@ -193,14 +194,7 @@ describe('the end', () => {
   });
 
   test('takes along a claim that was under way when it began', async () => {
-    const gate = createGate();
-    const store = withJobs(createFakeStore(), (jobs) => ({
-      async claim(...args) {
-        const claims = await jobs.claim(...args);
-        await gate.pass();
-        return claims;
-      },
-    }));
+    const { gate, store } = createLateClaims();
     const held = createHeldRuns();
     const service = await beginService({ store, runner: held.runner });
     const job = await service.submit(spec(), 'tester');
