@@ -22,7 +22,6 @@ await main();
 async function main(): Promise<void> {
   const service = await start();
   if (service === undefined) return;
-  keepHeapSmall();
   if (service.madeToken !== null) showToken(service.madeToken, service.url);
   let signals = 0;
   const onSignal = (signal: NodeJS.Signals): void => {
@@ -43,6 +42,8 @@ async function main(): Promise<void> {
     setTimeout(() => process.exit(1), hurryMs).unref();
     void end(service, 1);
   });
+  // Last: it takes milliseconds, in which a signal must not find nobody to hear it.
+  keepHeapSmall();
 }
 
 async function start(): Promise<Service | undefined> {
