@@ -82,6 +82,17 @@ describe.each(kinds)('under it, of the zoo that does "%s" nobody is left', (kind
     expect(await survivors(file(`${kind}.gone`))).toEqual([]);
   });
 
+  // What a cancel, a caller who hangs up and SIGTERM of the service come to.
+  test('after it was told to end', async () => {
+    const child = await start(`${kind}.told`, 'stay');
+    const line = child.stdio[3];
+    if (!(line instanceof Socket)) throw new Error('there is no line to the supervisor');
+    line.write('e');
+    await once(child, 'exit');
+    expect(await json(`${kind}.told.exit`)).toMatchObject({ ended_by: 'request', survivors: 0 });
+    expect(await survivors(file(`${kind}.told`))).toEqual([]);
+  });
+
   test('after SIGKILL of the keeper', async () => {
     const child = await start(`${kind}.killed`, 'stay');
     process.kill(Number((await json(`${kind}.killed.record`))['keeper']), 'SIGKILL');
