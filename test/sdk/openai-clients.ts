@@ -66,6 +66,8 @@ interface ResponseAnswer {
 
 interface Options {
   readonly signal?: AbortSignal;
+  /** In milliseconds. */
+  readonly timeout?: number;
 }
 
 export interface OpenAiClient {
@@ -83,7 +85,7 @@ export interface OpenAiClient {
     retrieve(model: string): PromiseLike<{ readonly id: string; readonly owned_by: string }>;
   };
   readonly responses: {
-    create(body: ResponseQuestion): PromiseLike<ResponseAnswer>;
+    create(body: ResponseQuestion, options?: Options): PromiseLike<ResponseAnswer>;
     create(
       body: Omit<ResponseQuestion, 'stream'> & { readonly stream: true },
     ): PromiseLike<AsyncIterable<{ readonly type: string }>>;

@@ -2,6 +2,7 @@ import { beforeAll } from 'vitest';
 import { startMessagesApi } from '../fixtures/messages-api.ts';
 import { realClaude } from '../fixtures/run-agent.ts';
 import { asRecord, type ServiceProcess, startServiceProcess, token } from '../helpers/service-process.ts';
+import { type Caller, type ClientProgram, startProgram } from './client-programs.ts';
 
 type Environment = Readonly<Record<string, string>>;
 type Ends = (() => Promise<void>)[];
@@ -43,6 +44,19 @@ function share(start: (ends: Ends) => Promise<ServiceProcess>): SharedService {
     return service;
   };
   return { get, settings: () => ({ baseURL: `${get().url}/v1`, apiKey: token }) };
+}
+
+/** One program of clients for all tests of a block. Without it, these are to be skipped: it is said here what is missing. */
+export function shareProgram(program: ClientProgram): Caller {
+  if (!program.isInstalled) console.warn(`skipped: ${program.needs} are not installed`);
+  let call: Caller = async () => await Promise.reject(new Error('the program is there only while a test runs'));
+  beforeAll(() => {
+    if (!program.isInstalled) return undefined;
+    const running = startProgram(program);
+    call = running.call;
+    return running.end;
+  });
+  return async (settings, question) => await call(settings, question);
 }
 
 /** The newest jobs of the service, newest first; at most 200. */

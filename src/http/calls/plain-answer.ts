@@ -4,8 +4,9 @@ import { OpenAiError } from '../openai/errors.ts';
 import { setProcessingTime } from '../openai/processing-time.ts';
 import { runError, unfollowedError } from '../openai/run-error.ts';
 import type { Call } from './call.ts';
+import { longestSilenceMs, returnsWithinMs } from './patience.ts';
 
-/** How a plain answer that takes long is kept alive, in milliseconds. */
+/** How a plain answer that takes long is kept alive, in milliseconds. Sooner for a client that says it waits for less. */
 export interface PlainTiming {
   /** After so long the headers go out, although the answer is not known: Node's fetch gives up after 300 s without them. */
   readonly headersMs: number;
@@ -62,8 +63,10 @@ export async function answerPlain<T>(
 }
 
 async function waitForEnd({ jobs, runs, models, job, signal, log, reply }: Call): Promise<JobRecord> {
+  const begun = performance.now();
+  const returns = (): number => returnsWithinMs(reply.request, performance.now() - begun);
   try {
-    const ended = await runs.attend(job, signal, () => jobs.wait(job.id, null, signal));
+    const ended = await runs.attend(job, signal, () => jobs.wait(job.id, null, signal), returns);
     models.note(ended);
     models.tell(reply, job.spec.model ?? '');
     return ended;
@@ -81,18 +84,23 @@ interface Opening {
 }
 
 function openLater({ reply, signal }: Call, { headersMs, spaceMs }: PlainTiming): Opening {
+  const silenceMs = longestSilenceMs(reply.request);
   let spaces: NodeJS.Timeout | undefined;
-  const open = setTimeout(() => {
-    if (signal.aborted) return;
-    const { raw } = reply.hijack();
-    setProcessingTime(reply);
-    reply.headers({ 'content-type': 'application/json; charset=utf-8', 'x-accel-buffering': 'no' });
-    for (const [name, value] of Object.entries(reply.getHeaders())) if (value !== undefined) raw.setHeader(name, value);
-    const space = (): void => void (raw.writableNeedDrain || raw.destroyed || raw.write(' \n'));
-    raw.on('error', (error) => reply.log.debug({ err: error }, 'a plain answer broke'));
-    space();
-    spaces = setInterval(space, spaceMs);
-  }, headersMs);
+  const open = setTimeout(
+    () => {
+      if (signal.aborted) return;
+      const { raw } = reply.hijack();
+      setProcessingTime(reply);
+      reply.headers({ 'content-type': 'application/json; charset=utf-8', 'x-accel-buffering': 'no' });
+      for (const [name, value] of Object.entries(reply.getHeaders()))
+        if (value !== undefined) raw.setHeader(name, value);
+      const space = (): void => void (raw.writableNeedDrain || raw.destroyed || raw.write(' \n'));
+      raw.on('error', (error) => reply.log.debug({ err: error }, 'a plain answer broke'));
+      space();
+      spaces = setInterval(space, Math.min(spaceMs, silenceMs));
+    },
+    Math.min(headersMs, silenceMs),
+  );
   return {
     isOpen: () => spaces !== undefined,
     end(body) {

@@ -7,6 +7,7 @@ import type { Metrics } from '../../telemetry/metrics.ts';
 import { badRequest, OpenAiError } from '../openai/errors.ts';
 import { runError } from '../openai/run-error.ts';
 import { defaultCaller } from '../routes/execute.ts';
+import { createAttendance } from './attendance.ts';
 import { createBoundedMap } from './bounded-map.ts';
 import type { ResolvedModels } from './resolved-models.ts';
 
@@ -19,9 +20,10 @@ export interface Runs {
   open(request: CallRequest, spec: JobSpec): Promise<Run>;
   /**
    * Runs what waits for the end of a run, and resolves as that does. If it rejects, or the caller hangs up first, nobody may get
-   * the answer any more: with the last one who waits, the run of a `chat` job is cancelled, once.
+   * the answer any more: with the last one who waits, the run of a `chat` job is cancelled, once. It is not while somebody who
+   * hung up may come back: `returnsWithinMs` is asked then.
    */
-  attend<T>(job: JobRecord, signal: AbortSignal, work: () => Promise<T>): Promise<T>;
+  attend<T>(job: JobRecord, signal: AbortSignal, work: () => Promise<T>, returnsWithinMs?: () => number): Promise<T>;
 }
 
 export interface Run {
@@ -73,6 +75,7 @@ interface Keyed {
 
 export function createRuns(deps: RunsDeps): Runs {
   const { jobs, metrics, clock, log, models } = deps;
+  const attendance = createAttendance(deps);
   const live = new Map<string, JobId>();
   const failures = createBoundedMap<string, Failure>(maxRemembered);
   const keys = createBoundedMap<string, Keyed>(maxRemembered);
@@ -80,8 +83,9 @@ export function createRuns(deps: RunsDeps): Runs {
   async function begin({ digest, fresh, isRetry }: CallRequest, spec: JobSpec): Promise<JobRecord> {
     const failure = fresh ? null : knownFailure(digest);
     if (failure !== null) throw failure;
-    const same = isRetry ? live.get(digest) : undefined;
-    if (same !== undefined) return await jobs.get(same);
+    const same = live.get(digest);
+    // Not every client says that it tries again.
+    if (same !== undefined && (isRetry || attendance.isAwaited(same))) return await jobs.get(same);
     const job = await jobs.submit(spec, defaultCaller);
     metrics.accepted('chat');
     live.set(digest, job.id);
@@ -109,6 +113,8 @@ export function createRuns(deps: RunsDeps): Runs {
     } catch (error) {
       log.debug({ err: error, job_id: id }, 'the end of a run could not be waited for');
     } finally {
+      // Who comes back for a run that ended meanwhile is to find it.
+      await attendance.noReturn(id);
       if (live.get(digest) === id) live.delete(digest);
     }
   }
@@ -133,47 +139,7 @@ export function createRuns(deps: RunsDeps): Runs {
     }
   }
 
-  return { open, attend: createAttendance(deps) };
-}
-
-function createAttendance({ jobs, log }: RunsDeps): Runs['attend'] {
-  const attendants = new Map<JobId, number>();
-
-  /** Counts one less who waits; true for the last one. At once: two may go at the same time. */
-  function depart(id: JobId): boolean {
-    const left = (attendants.get(id) ?? 1) - 1;
-    if (left > 0) attendants.set(id, left);
-    else attendants.delete(id);
-    return left === 0;
-  }
-
-  async function giveUp(job: JobRecord, reason: 'client_gone' | 'cancelled'): Promise<void> {
-    if (!depart(job.id) || job.spec.kind !== 'chat') return;
-    try {
-      await jobs.cancel(job.id, reason);
-    } catch (cause) {
-      log.warn({ err: cause, job_id: job.id }, 'a chat job without a caller could not be cancelled');
-    }
-  }
-
-  return async (job, signal, work) => {
-    const { promise: gone, reject } = Promise.withResolvers<never>();
-    const onGone = (): void => reject(signal.reason);
-    attendants.set(job.id, (attendants.get(job.id) ?? 0) + 1);
-    signal.addEventListener('abort', onGone);
-    if (signal.aborted) onGone();
-    try {
-      // The cancellation does not wait for `work` to notice.
-      const result = await Promise.race([gone, work()]);
-      depart(job.id);
-      return result;
-    } catch (error) {
-      await giveUp(job, signal.aborted ? 'client_gone' : 'cancelled');
-      throw error;
-    } finally {
-      signal.removeEventListener('abort', onGone);
-    }
-  };
+  return { open, attend: attendance.attend };
 }
 
 /** Reads it from the headers and the body. Throws `OpenAiError` (400) for a key that is none. */

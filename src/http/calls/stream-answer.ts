@@ -5,10 +5,11 @@ import { setProcessingTime } from '../openai/processing-time.ts';
 import { runError, unfollowedError } from '../openai/run-error.ts';
 import { openSse, type SseEvent, type SseWriter } from '../sse.ts';
 import type { Call } from './call.ts';
+import { longestSilenceMs } from './patience.ts';
 
 /** How a silent stream is kept alive, in milliseconds. */
 export interface StreamTiming {
-  /** Between comments: some clients and proxies cut after 20 s. */
+  /** Between comments: some clients and proxies cut after 20 s. Less for a client that says it waits for less. */
   readonly commentMs: number;
   /** After so long without an event one without content is sent: comments do not reset the timers of all clients. */
   readonly emptyChunkMs: number;
@@ -115,7 +116,7 @@ interface Silence {
 
 /** Sends comments, and more rarely an event without content, while nothing else is sent. */
 function fillSilence(
-  { jobs, log, job }: Call,
+  { jobs, log, job, reply }: Call,
   sse: SseWriter,
   timing: StreamTiming,
   protocol: StreamProtocol,
@@ -127,7 +128,10 @@ function fillSilence(
     if (!stopped) sse.comment(now.status === 'queued' ? `queued ${now.queuePosition ?? 1}` : 'running');
   };
   const failed = (error: unknown): void => log.debug({ err: error, job_id: job.id }, 'a stream was left silent');
-  const comments = setInterval(() => void comment().catch(failed), commentMs);
+  const comments = setInterval(
+    () => void comment().catch(failed),
+    Math.min(commentMs, longestSilenceMs(reply.request)),
+  );
   const events = setInterval(() => {
     if (sse.isFull()) return;
     for (const event of protocol.idle()) void sse.send(event).catch(failed);

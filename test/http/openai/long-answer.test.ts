@@ -113,6 +113,35 @@ describe('a plain answer that takes long', () => {
     expect(await askWithin(`${await app.listen()}/v1/chat/completions`, runMs / 2)).toBe(expected);
   });
 
+  test.each([
+    ['x-stainless-timeout', '2'],
+    ['x-stainless-read-timeout', '1.5'],
+  ])('a client that says in %s how long it waits hears something by then', async (name, seconds) => {
+    const { gate, app } = await slowApp(completed({ text: 'Hello' }), { settings: {} });
+    const url = `${await app.listen()}/v1/chat/completions`;
+    const body = JSON.stringify(question);
+    const begun = performance.now();
+    const response = await fetch(url, { method: 'POST', headers: { ...headers, [name]: seconds }, body });
+    const waitedMs = performance.now() - begun;
+    let text = '';
+    for await (const chunk of response.body?.pipeThrough(new TextDecoderStream()) ?? []) {
+      text += chunk;
+      if (text.length >= 4) gate.resolve();
+    }
+    expect(text).toMatch(/^(?: \n){2,}\{/);
+    expect(waitedMs / 1000 / Number(seconds)).toBeGreaterThan(0.5);
+  });
+
+  test.each(['0', '-1', 'soon', '1e999', ''])('%j is no time to wait', async (seconds) => {
+    const app = await createChatApp();
+    const payload = question;
+    const name = 'x-stainless-timeout';
+    const url = '/v1/chat/completions';
+    const response = await app.app.inject({ method: 'POST', url, headers: { ...headers, [name]: seconds }, payload });
+    expect(response.statusCode).toBe(200);
+    expect(response.body).toMatch(/^\{/);
+  });
+
   test('breaks the connection where nothing was spent, so that the client tries again', async () => {
     const gate = Promise.withResolvers<void>();
     const workspaces = createFakeWorkspaces(async () => {

@@ -1,0 +1,79 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { JobId, JobRecord } from '../../jobs/job.ts';
+import type { JobService } from '../../jobs/job-service.ts';
+import type { Log } from '../../jobs/ports.ts';
+import type { Runs } from './runs.ts';
+
+/** Who waits for the run of a call: it ends with the last of them. */
+export interface Attendance {
+  readonly attend: Runs['attend'];
+  /** True while who hung up may come back for this run. */
+  isAwaited(id: JobId): boolean;
+  /** Resolves when nobody who hung up may still come back for this run. */
+  noReturn(id: JobId): Promise<void>;
+}
+
+export interface AttendanceDeps {
+  readonly jobs: JobService;
+  readonly log: Log;
+}
+
+export function createAttendance({ jobs, log }: AttendanceDeps): Attendance {
+  const attendants = new Map<JobId, number>();
+  /** Runs that the last one who waited for them may come back to. */
+  const awaited = new Map<JobId, Promise<void>>();
+
+  /** Counts one less who waits; true for the last one. At once: two may go at the same time. */
+  function depart(id: JobId): boolean {
+    const left = (attendants.get(id) ?? 1) - 1;
+    if (left > 0) attendants.set(id, left);
+    else attendants.delete(id);
+    return left === 0;
+  }
+
+  async function cancel(job: JobRecord, reason: 'client_gone' | 'cancelled'): Promise<void> {
+    try {
+      await jobs.cancel(job.id, reason);
+    } catch (cause) {
+      log.warn({ err: cause, job_id: job.id }, 'a chat job without a caller could not be cancelled');
+    }
+  }
+
+  async function awaitReturn(job: JobRecord, withinMs: number): Promise<void> {
+    const time = delay(withinMs, undefined, { ref: false });
+    awaited.set(job.id, time);
+    await time;
+    if (awaited.get(job.id) === time) awaited.delete(job.id);
+    if (!attendants.has(job.id) && !awaited.has(job.id)) await cancel(job, 'client_gone');
+  }
+
+  const attend: Runs['attend'] = async (job, signal, work, returnsWithinMs = () => 0) => {
+    const { promise: gone, reject } = Promise.withResolvers<never>();
+    const onGone = (): void => reject(signal.reason);
+    attendants.set(job.id, (attendants.get(job.id) ?? 0) + 1);
+    signal.addEventListener('abort', onGone);
+    if (signal.aborted) onGone();
+    try {
+      // The cancellation does not wait for `work` to notice.
+      const result = await Promise.race([gone, work()]);
+      depart(job.id);
+      return result;
+    } catch (error) {
+      const isLast = depart(job.id) && job.spec.kind === 'chat';
+      const withinMs = signal.aborted ? returnsWithinMs() : 0;
+      if (isLast && withinMs > 0) void awaitReturn(job, withinMs);
+      else if (isLast) await cancel(job, signal.aborted ? 'client_gone' : 'cancelled');
+      throw error;
+    } finally {
+      signal.removeEventListener('abort', onGone);
+    }
+  };
+
+  return {
+    attend,
+    isAwaited: (id) => awaited.has(id),
+    async noReturn(id) {
+      for (let time = awaited.get(id); time !== undefined; time = awaited.get(id)) await time;
+    },
+  };
+}
