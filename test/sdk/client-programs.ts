@@ -38,7 +38,7 @@ export interface RunningProgram {
 export type Caller = (settings: ClientSettings, call: ProgramCall) => Promise<ProgramEnd>;
 
 const folder = import.meta.dirname;
-const pythonFile = join(folder, '..', '..', 'node_modules', '.cache', 'python-clients', 'bin', 'python');
+const pythonFile = join(folder, 'python', '.venv', 'bin', 'python');
 
 export const pythonClients: ClientProgram = {
   command: [pythonFile, join(folder, 'python', 'clients.py')],

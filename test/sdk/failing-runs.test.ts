@@ -2,7 +2,7 @@ import { createAnthropic } from '@ai-sdk/anthropic';
 import { createOpenAI } from '@ai-sdk/openai';
 import Anthropic from '@anthropic-ai/sdk';
 import createInstructor from '@instructor-ai/instructor';
-import { ChatOpenAI } from '@langchain/openai';
+import { ChatOpenAI, type ChatOpenAIFields } from '@langchain/openai';
 import { generateText, type LanguageModel, Output, streamText } from 'ai';
 import OpenAI from 'openai';
 import { beforeAll, describe, expect, test, vi } from 'vitest';
@@ -17,6 +17,8 @@ import { collect, jobsOf, rejection, shareFakeService } from './shared-service.t
 
 const shared = shareFakeService();
 const schema = z.object({ a: z.int() });
+
+const n8nFields = { maxRetries: 2, supportsStrictToolCalling: false };
 
 /** Rejects. The prompt is another one for each. */
 type Call = (settings: ClientSettings, prompt: string) => PromiseLike<unknown>;
@@ -74,6 +76,17 @@ const langChain: readonly Row[] = [
   ['LangChain, an object', 7, (settings, prompt) => chatOpenAi(settings).withStructuredOutput(schema).invoke(prompt)],
 ];
 
+/** As its node for chats sets LangChain up. Streamed responses are not among them: LangChain overlooks that one has failed. */
+const n8n: readonly Row[] = [
+  ['n8n, plain', 3, (settings, prompt) => chatOpenAi(settings, n8nFields).invoke(prompt)],
+  [
+    'n8n, plain, by responses',
+    3,
+    (settings, prompt) => chatOpenAi(settings, { ...n8nFields, useResponsesApi: true }).invoke(prompt),
+  ],
+  ['n8n, streamed', 1, async (settings, prompt) => await collect(await chatOpenAi(settings, n8nFields).stream(prompt))],
+];
+
 const others: readonly Row[] = [
   [
     'Instructor',
@@ -110,7 +123,7 @@ beforeAll(() => {
   return () => void vi.restoreAllMocks();
 });
 
-const rows = [...openAi, ...aiSdk, ...langChain, ...others];
+const rows = [...openAi, ...aiSdk, ...langChain, ...n8n, ...others];
 
 describe.concurrent('a failing run', () => {
   test.each(rows)('is run once for %s', async (name, tries, call) => {
@@ -135,8 +148,8 @@ async function runsOf(prompt: string) {
   return (await jobsOf(shared.get())).filter((job) => job['prompt'] === prompt);
 }
 
-function chatOpenAi({ baseURL, apiKey }: ClientSettings): ChatOpenAI {
-  return new ChatOpenAI({ model: 'sonnet', apiKey, configuration: { baseURL } });
+function chatOpenAi({ baseURL, apiKey }: ClientSettings, fields: ChatOpenAIFields = {}): ChatOpenAI {
+  return new ChatOpenAI({ model: 'sonnet', apiKey, configuration: { baseURL }, ...fields });
 }
 
 function anthropic(): Anthropic {
