@@ -8,7 +8,7 @@ npm ci --prefix clients --ignore-scripts --no-audit --no-fund || code=1
 
 # Everything is pinned, so nothing is to be resolved.
 if python3 -m venv --clear python/.venv; then
-  python/.venv/bin/python -m pip install --quiet --retries 1 --no-deps -r python/requirements.txt || code=1
+  python/.venv/bin/python -m pip install -qq --retries 1 --no-deps -r python/requirements.txt || code=1
 else
   code=1
 fi
