@@ -81,8 +81,10 @@ async function measured(name: string, call: (prompt: string) => Promise<unknown>
   const runs = (jobs as readonly Record<string, unknown>[]).filter((job) => String(job['prompt']).includes(prompt));
   const ends = runs.map(({ status }) => String(status)).join(', ');
   const seen = asked.get(prompt);
-  const tries =
-    seen === undefined ? '' : `, tries: ${seen.tries}, headers of the last after ${seen.headersAfter.toFixed(1)} s`;
+  const heard = Number.isNaN(seen?.headersAfter)
+    ? ''
+    : `, headers of the last after ${seen?.headersAfter.toFixed(1)} s`;
+  const tries = seen === undefined ? '' : `, tries: ${seen.tries}${heard}`;
   return `${name.padEnd(24)} ${end} after ${took} s; runs: ${runs.length} (${ends})${tries}`;
 }
 

@@ -7,9 +7,10 @@ import type { Runs } from './runs.ts';
 /** Who waits for the run of a call: it ends with the last of them. */
 export interface Attendance {
   readonly attend: Runs['attend'];
+  readonly patienceMs: Runs['patienceMs'];
   /** True while who hung up may come back for this run. */
   isAwaited(id: JobId): boolean;
-  /** Resolves when nobody who hung up may still come back for this run. */
+  /** To be called when the run has ended. Resolves when nobody who hung up may still come back for it. */
   noReturn(id: JobId): Promise<void>;
 }
 
@@ -22,6 +23,8 @@ export function createAttendance({ jobs, log }: AttendanceDeps): Attendance {
   const attendants = new Map<JobId, number>();
   /** Runs that the last one who waited for them may come back to. */
   const awaited = new Map<JobId, Promise<void>>();
+  /** After how long who may come back hung up. */
+  const patience = new Map<JobId, number>();
 
   /** Counts one less who waits; true for the last one. At once: two may go at the same time. */
   function depart(id: JobId): boolean {
@@ -50,6 +53,7 @@ export function createAttendance({ jobs, log }: AttendanceDeps): Attendance {
   const attend: Runs['attend'] = async (job, signal, work, returnsWithinMs = () => 0) => {
     const { promise: gone, reject } = Promise.withResolvers<never>();
     const onGone = (): void => reject(signal.reason);
+    const begun = performance.now();
     attendants.set(job.id, (attendants.get(job.id) ?? 0) + 1);
     signal.addEventListener('abort', onGone);
     if (signal.aborted) onGone();
@@ -60,9 +64,12 @@ export function createAttendance({ jobs, log }: AttendanceDeps): Attendance {
       return result;
     } catch (error) {
       const isLast = depart(job.id) && job.spec.kind === 'chat';
-      const withinMs = signal.aborted ? returnsWithinMs() : 0;
-      if (isLast && withinMs > 0) void awaitReturn(job, withinMs);
-      else if (isLast) await cancel(job, signal.aborted ? 'client_gone' : 'cancelled');
+      const waitedMs = performance.now() - begun;
+      const withinMs = signal.aborted ? returnsWithinMs(waitedMs) : 0;
+      if (isLast && withinMs > 0) {
+        patience.set(job.id, waitedMs);
+        void awaitReturn(job, withinMs);
+      } else if (isLast) await cancel(job, signal.aborted ? 'client_gone' : 'cancelled');
       throw error;
     } finally {
       signal.removeEventListener('abort', onGone);
@@ -71,9 +78,11 @@ export function createAttendance({ jobs, log }: AttendanceDeps): Attendance {
 
   return {
     attend,
+    patienceMs: (id) => patience.get(id) ?? Number.POSITIVE_INFINITY,
     isAwaited: (id) => awaited.has(id),
     async noReturn(id) {
       for (let time = awaited.get(id); time !== undefined; time = awaited.get(id)) await time;
+      patience.delete(id);
     },
   };
 }

@@ -14,10 +14,14 @@ const shortestMs = 100;
 
 /**
  * How long an answer may be silent so that this client goes on waiting, in milliseconds; Infinity where it does not say.
+ * `seenMs`: how long it waited before.
  */
-export function longestSilenceMs({ headers }: Pick<FastifyRequest, 'headers'>): number {
+export function longestSilenceMs(
+  { headers }: Pick<FastifyRequest, 'headers'>,
+  seenMs = Number.POSITIVE_INFINITY,
+): number {
   const patienceMs = patienceHeaders.map((name) => Number(headers[name]) * 1000).filter((ms) => ms > 0);
-  return Math.max(shortestMs, Math.min(...patienceMs) * usedShare);
+  return Math.max(shortestMs, Math.min(seenMs, ...patienceMs) * usedShare);
 }
 
 /** What SDKs wait for where they do not say: LlamaIndex, and openai from version 5 on unless one request has a time of its own. */

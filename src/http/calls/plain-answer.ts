@@ -63,8 +63,7 @@ export async function answerPlain<T>(
 }
 
 async function waitForEnd({ jobs, runs, models, job, signal, log, reply }: Call): Promise<JobRecord> {
-  const begun = performance.now();
-  const returns = (): number => returnsWithinMs(reply.request, performance.now() - begun);
+  const returns = (waitedMs: number): number => returnsWithinMs(reply.request, waitedMs);
   try {
     const ended = await runs.attend(job, signal, () => jobs.wait(job.id, null, signal), returns);
     models.note(ended);
@@ -83,8 +82,8 @@ interface Opening {
   stop(): void;
 }
 
-function openLater({ reply, signal }: Call, { headersMs, spaceMs }: PlainTiming): Opening {
-  const silenceMs = longestSilenceMs(reply.request);
+function openLater({ runs, job, reply, signal }: Call, { headersMs, spaceMs }: PlainTiming): Opening {
+  const silenceMs = longestSilenceMs(reply.request, runs.patienceMs(job.id));
   let spaces: NodeJS.Timeout | undefined;
   const open = setTimeout(
     () => {

@@ -21,9 +21,16 @@ export interface Runs {
   /**
    * Runs what waits for the end of a run, and resolves as that does. If it rejects, or the caller hangs up first, nobody may get
    * the answer any more: with the last one who waits, the run of a `chat` job is cancelled, once. It is not while somebody who
-   * hung up may come back: `returnsWithinMs` is asked then.
+   * hung up may come back: `returnsWithinMs` is asked then, with how long the caller has waited, in milliseconds.
    */
-  attend<T>(job: JobRecord, signal: AbortSignal, work: () => Promise<T>, returnsWithinMs?: () => number): Promise<T>;
+  attend<T>(
+    job: JobRecord,
+    signal: AbortSignal,
+    work: () => Promise<T>,
+    returnsWithinMs?: (waitedMs: number) => number,
+  ): Promise<T>;
+  /** How long a caller of this run waited who hung up when its time had passed, in milliseconds; Infinity where none did. */
+  patienceMs(id: JobId): number;
 }
 
 export interface Run {
@@ -139,7 +146,7 @@ export function createRuns(deps: RunsDeps): Runs {
     }
   }
 
-  return { open, attend: attendance.attend };
+  return { open, attend: attendance.attend, patienceMs: attendance.patienceMs };
 }
 
 /** Reads it from the headers and the body. Throws `OpenAiError` (400) for a key that is none. */

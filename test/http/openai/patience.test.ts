@@ -15,6 +15,11 @@ describe('a client may be left without a sign of life', () => {
   ])('with %j for %j ms', (headers, expected) => {
     expect(longestSilenceMs({ headers })).toBe(expected);
   });
+
+  test('for less than it waited before', () => {
+    expect(longestSilenceMs({ headers: {} }, 60_000)).toBe(45_000);
+    expect(longestSilenceMs({ headers: { 'x-stainless-timeout': '20' } }, 60_000)).toBe(15_000);
+  });
 });
 
 describe('a client that hangs up may come back', () => {
