@@ -8,6 +8,8 @@ export interface ClientSettings {
   readonly baseURL: string;
   readonly apiKey: string;
   readonly maxRetries?: number;
+  /** Of a request, in milliseconds. */
+  readonly timeout?: number;
 }
 
 export interface Question {

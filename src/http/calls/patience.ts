@@ -32,19 +32,26 @@ const lateMs = 2_000;
 /** The pauses of the SDKs: half a second, doubled with each try up to this. LangChain's first is up to two seconds. */
 const firstPauseMs = 500;
 const longestPauseMs = 8_000;
-/** For the way here, and the least for a first pause. */
+/** The least where it is likely that the client comes back. */
 const leastMs = 3_000;
+/** Where it is not: the first pause and the way here. A hang-up that is meant has ended the run within a second even so. */
+const unlikelyMs = 700;
 
 /**
- * How long after its hang-up a client may come back with the same request, in milliseconds; 0 where it hung up for another
- * reason than that its time had passed. `waitedMs`: how long its request had been here.
+ * How long after its hang-up a client may come back with the same request, in milliseconds; 0 where it does not. `waitedMs`: how
+ * long its request had been here; `seenMs`: how long one like it waited before.
  */
-export function returnsWithinMs({ headers }: Pick<FastifyRequest, 'headers'>, waitedMs: number): number {
+export function returnsWithinMs(
+  { headers }: Pick<FastifyRequest, 'headers'>,
+  waitedMs: number,
+  seenMs = Number.POSITIVE_INFINITY,
+): number {
   const tries = Number(headers['x-stainless-retry-count']);
   // Also where the header is missing.
   if (!(tries >= 0)) return 0;
   const said = headers['x-stainless-timeout'];
-  const timesMs = said === undefined ? unsaidMs : [Number(said) * 1000];
-  if (!timesMs.some((ms) => ms > 0 && waitedMs >= ms - earlyMs && waitedMs <= ms + lateMs)) return 0;
-  return Math.max(leastMs, Math.min(firstPauseMs * 2 ** tries, longestPauseMs) + lateMs);
+  const timesMs = said === undefined ? [...unsaidMs, seenMs] : [Number(said) * 1000];
+  if (timesMs.some((ms) => ms > 0 && waitedMs >= ms - earlyMs && waitedMs <= ms + lateMs))
+    return Math.max(leastMs, Math.min(firstPauseMs * 2 ** tries, longestPauseMs) + lateMs);
+  return said === undefined && tries === 0 ? unlikelyMs : 0;
 }

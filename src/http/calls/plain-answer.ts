@@ -63,7 +63,7 @@ export async function answerPlain<T>(
 }
 
 async function waitForEnd({ jobs, runs, models, job, signal, log, reply }: Call): Promise<JobRecord> {
-  const returns = (waitedMs: number): number => returnsWithinMs(reply.request, waitedMs);
+  const returns = (waitedMs: number): number => returnsWithinMs(reply.request, waitedMs, runs.patienceMs(job.id));
   try {
     const ended = await runs.attend(job, signal, () => jobs.wait(job.id, null, signal), returns);
     models.note(ended);

@@ -32,12 +32,18 @@ describe('a client that hangs up may come back', () => {
     ['not after its time', '20', '0', 23_000, 0],
     ['at the time of an SDK that tells none', undefined, '0', 600_003, 3_000],
     ['at the shorter time of another one', undefined, '0', 60_003, 3_000],
-    ['not at another time', undefined, '0', 300_000, 0],
+    ['perhaps, at another time', undefined, '0', 300_000, 700],
+    ['not at another time where it has tried before', undefined, '1', 300_000, 0],
     ['not where it does not count its tries', '20', undefined, 20_000, 0],
     ['not where its time is none', 'soon', '0', 20_000, 0],
     ['not where its tries are none', '20', 'many', 20_000, 0],
   ])('%s', (_when, timeout, tries, waitedMs, expected) => {
     const headers = { 'x-stainless-timeout': timeout, 'x-stainless-retry-count': tries };
     expect(returnsWithinMs({ headers }, waitedMs)).toBe(expected);
+  });
+
+  test('after the time that it waited before', () => {
+    const headers = { 'x-stainless-retry-count': '1' };
+    expect(returnsWithinMs({ headers }, 30_500, 30_000)).toBe(3_000);
   });
 });
