@@ -57,7 +57,9 @@ describe.concurrent('a run that takes longer than its client waits', () => {
   });
 });
 
-/** Of the first pause of these SDKs and of what they are waited for 0.2 s are left, which a busy machine may need for itself. */
+const roundTimeoutMs = 5_000;
+const longerWork = 'sleep-ms: 8000\nsay: at last';
+/** Between the pause of these SDKs and the end of the run 0.1 s is left, which a busy machine may need for itself. */
 const attempts = { retry: 2 };
 
 describe('a run that takes longer than its client waits, which does not say so,', () => {
@@ -65,8 +67,8 @@ describe('a run that takes longer than its client waits, which does not say so,'
 
   test.each(openAiSdks)('is run once and answered, for $name', attempts, async ({ name, create }) => {
     attempt += 1;
-    const prompt = `unsaid, ${name}, ${attempt}\n${work}`;
-    const { completions } = create({ ...shared.settings(), timeout: timeoutMs }).chat;
+    const prompt = `unsaid, ${name}, ${attempt}\n${longerWork}`;
+    const { completions } = create({ ...shared.settings(), timeout: roundTimeoutMs }).chat;
     expect((await completions.create(ask(prompt))).choices[0]?.message.content).toBe('at last');
     expect(await runsOf(prompt)).toMatchObject([{ status: 'completed' }]);
   });

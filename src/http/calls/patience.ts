@@ -34,8 +34,11 @@ const firstPauseMs = 500;
 const longestPauseMs = 8_000;
 /** The least where it is likely that the client comes back. */
 const leastMs = 3_000;
-/** Where it is not: the first pause and the way here. A hang-up that is meant has ended the run within a second even so. */
-const unlikelyMs = 700;
+/** A time that somebody set is a round one. Of the hang-ups that are meant, one in ten comes so near to such a time by chance. */
+const roundMs = 5_000;
+const nearMs = 250;
+/** The first pause and the way here: not more, for a hang-up that is meant is to end its run within a second. */
+const perhapsMs = 600;
 
 /**
  * How long after its hang-up a client may come back with the same request, in milliseconds; 0 where it does not. `waitedMs`: how
@@ -53,5 +56,10 @@ export function returnsWithinMs(
   const timesMs = said === undefined ? [...unsaidMs, seenMs] : [Number(said) * 1000];
   if (timesMs.some((ms) => ms > 0 && waitedMs >= ms - earlyMs && waitedMs <= ms + lateMs))
     return Math.max(leastMs, Math.min(firstPauseMs * 2 ** tries, longestPauseMs) + lateMs);
-  return said === undefined && tries === 0 ? unlikelyMs : 0;
+  return said === undefined && tries === 0 && isRound(waitedMs) ? perhapsMs : 0;
+}
+
+function isRound(ms: number): boolean {
+  const times = Math.round(ms / roundMs);
+  return times > 0 && Math.abs(ms - times * roundMs) <= nearMs;
 }
