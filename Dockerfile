@@ -49,6 +49,8 @@ COPY package.json LICENSE ./
 COPY src ./src
 # Each start is then half a second and 35 MB cheaper. Read by the user below, written by nobody.
 ENV NODE_COMPILE_CACHE=/app/compiled
+# One pool of memory for all threads: what one gives back the others can use (glibc's default is eight per processor).
+ENV MALLOC_ARENA_MAX=1
 COPY native/precompile.sh ./native/
 RUN sh native/precompile.sh && chmod -R a+rX compiled && test -n "$(ls compiled)"
 # The image runs in a network of its own, so it listens on all of it; what is published is the operator's choice.
