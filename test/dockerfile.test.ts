@@ -62,7 +62,7 @@ describe('the image', () => {
   test('it starts what npm start starts', () => {
     const { scripts } = z.object({ scripts: z.object({ start: z.string() }) }).parse(JSON.parse(read('package.json')));
     const [assignments = '', program = ''] = scripts.start.split(' exec ');
-    expect(finalStage()).toContain(`CMD ${JSON.stringify(program.split(' '))}`);
+    expect(finalStage()).toContain(`CMD ${JSON.stringify(program.split(' ')).replaceAll(',', ', ')}`);
     const names = assignments.split(' ').map((text) => text.split('=')[0]);
     expect(names).toEqual(['NODE_COMPILE_CACHE', 'MALLOC_ARENA_MAX']);
     for (const name of names) expect(finalStage().join('\n')).toContain(`ENV ${name}=`);
