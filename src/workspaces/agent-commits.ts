@@ -84,7 +84,8 @@ export async function ownObjects(gitDir: string): Promise<string> {
   return objects;
 }
 
-async function headCommitOf(gitDir: string): Promise<string | null> {
+/** Where a git directory of the job says that it stands; null if it does not say. */
+export async function headCommitOf(gitDir: string): Promise<string | null> {
   const head = await readSmallFile(join(gitDir, 'HEAD'), maxRefBytes);
   const name = head?.match(/^ref: (refs\/\S{1,1000})\n?$/)?.[1];
   if (name === undefined) return commitIn(head);
@@ -101,7 +102,7 @@ function commitIn(text: string | null): string | null {
 }
 
 /** Null if it is not there. A link or a pipe in its place is refused, not followed or waited for; what is longer is cut. */
-async function readSmallFile(path: string, maxBytes: number): Promise<string | null> {
+export async function readSmallFile(path: string, maxBytes: number): Promise<string | null> {
   let file: FileHandle | undefined;
   try {
     file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);

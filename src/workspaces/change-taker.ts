@@ -6,12 +6,16 @@ import type { Log } from '../jobs/ports.ts';
 import { type AgentCommits, readCommits } from './agent-commits.ts';
 import { readChangedFiles } from './changed-files.ts';
 import { cutAfterLastFile } from './cut-patch.ts';
+import { diffForms, plainDiff } from './diff-forms.ts';
 import { detailsFile, patchFile } from './kept-changes.ts';
+import type { NotedLfsFile } from './lfs-changes.ts';
+import { type FilledNotes, withFilled } from './note-filled.ts';
 import { identityOf, noteWorkspace, openScratchRepo } from './note-workspace.ts';
 import type { ProtectedFiles } from './protected-files.ts';
 import type { Pusher } from './push-result.ts';
 import { emptyTree, type ScratchRepo } from './scratch-repo.ts';
 import { type Staged, stageChanges } from './stage-changes.ts';
+import { bytesOf, withSubmodules } from './submodule-changes.ts';
 
 /** What is kept of a fresh workspace, before an agent runs in it, so that its changes can be told later. */
 export interface Snapshot {
@@ -26,6 +30,8 @@ export interface Snapshot {
   readonly filters: boolean;
   /** Where the base has other repositories, which the clone leaves empty. Paths are bytes, one character each. */
   readonly submodules: readonly string[];
+  /** What was put into it that a clone of the base does not have; absent where nothing was. */
+  readonly filled?: FilledNotes;
   /** When the index was written, in whole seconds since the epoch: nothing in the work tree was written later. */
   readonly indexSecond: number;
 }
@@ -77,6 +83,7 @@ const takeTimeoutMs = 30_000;
 const maxPatchBytes = 64 * 1024 * 1024;
 const limits = { maxFiles: 10_000, maxFileBytes: 16 * 1024 * 1024, maxTotalBytes: maxPatchBytes };
 const notWhole = 'The branch was not pushed: the change set is not whole';
+const inOthers = 'The branch was not pushed: changes in submodules belong to other repositories';
 const ownerFile = 'job.json';
 /** More than any kernel takes between two looks at the clock for the times of files. */
 const clockTickMs = 50;
@@ -86,7 +93,7 @@ const nothing = { filesChanged: 0, insertions: 0, deletions: 0, patchBytes: 0, f
 export function createChangeTaker(options: ChangeTakerOptions): ChangeTaker {
   const { scratchDir, log } = options;
   return {
-    note: (workTree, start) => noteWorkspace(options, workTree, start),
+    note: async (workTree, start) => await withFilled(options, workTree, await noteWorkspace(options, workTree, start)),
     async take(id, workTree, snapshot, pushBranch) {
       const directory = options.resultDir(id);
       const changes = await takeAll(options, { id, directory, workTree, snapshot, pushBranch });
@@ -175,14 +182,21 @@ async function takeAll(
     const repo = await openScratchRepo(options, workTree, snapshot, 'take');
     const reading = readCommits(options.log, repo, { path: workTree, baseCommit }, signal);
     try {
-      const staged = await stageChanges(repo, { ...snapshot, path: workTree, limits }, signal);
-      const tree = await writeTree(repo, baseCommit ?? emptyTree, directory, staged, signal);
+      const staged = await stageChanges(repo, { ...snapshot, ...ownOf(snapshot), path: workTree, limits }, signal);
+      const own = await writeTree(repo, baseCommit ?? emptyTree, directory, staged, signal);
+      const left = staged.omitted.length + staged.unlisted;
+      const inside = snapshot.filled?.submodules ?? [];
+      const means = { ...options, workTree, submodules: inside, limits, patch: join(directory, patchFile), left };
+      const tree = inside.length === 0 ? own : await withSubmodules(own, means, signal);
       const commits = await reading;
       const problem = tree.problem ?? commits.problem;
-      const changes = { baseCommit, ...commits, ...tree, truncated: tree.truncated || commits.truncated, problem };
+      const truncated = tree.truncated || commits.truncated;
+      const changes = { baseCommit, ...commits, ...tree, truncated, problem, ...leftOutOf(snapshot) };
       if (branch === undefined) return changes;
+      if (tree.filesChanged > own.filesChanged)
+        return { ...changes, push: { branch, commit: null, problem: inOthers } };
       // Of a file that is left out the index has what the base had: a commit of that would take the agent's work back.
-      const lacks = staged.omitted.length + staged.unlisted > 0 || commits.problem !== null;
+      const lacks = left > 0 || commits.problem !== null;
       if (lacks) return { ...changes, ...notPushed };
       const { headCommit } = commits;
       const push = await options.push({ id, branch, repo, workTree, baseCommit, headCommit });
@@ -197,7 +211,20 @@ async function takeAll(
   }
 }
 
-type TreeChanges = Omit<ChangeSet, 'baseCommit' | keyof AgentCommits>;
+/** What was filled in is not what git finds in the index: submodules are looked at one by one. */
+function ownOf({
+  filled,
+  submodules,
+}: Snapshot): Pick<Snapshot, 'submodules'> & { readonly lfs: readonly NotedLfsFile[] } {
+  const inside = new Set(filled?.submodules.map(({ path }) => bytesOf(path)));
+  return { submodules: submodules.filter((path) => !inside.has(path)), lfs: filled?.lfs ?? [] };
+}
+
+function leftOutOf({ filled }: Snapshot): Pick<ChangeSet, 'leftOut'> {
+  return filled === undefined || filled.leftOut.length === 0 ? {} : { leftOut: filled.leftOut };
+}
+
+type TreeChanges = Omit<ChangeSet, 'baseCommit' | 'leftOut' | keyof AgentCommits>;
 
 async function writeTree(
   repo: ScratchRepo,
@@ -212,11 +239,8 @@ async function writeTree(
   if (!anything) return { ...nothing, filesChanged: left, files: omitted, ...omission };
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const patch = join(directory, patchFile);
-  const plain = ['--cached', '-M', '--no-ext-diff', '--no-textconv', '--no-color', '--ignore-submodules=all'];
-  // The list, two NULs, the patch: one process finds the differences once.
-  const forms = ['--raw', '--numstat', '-z', '--no-abbrev', '--patch', '--binary'];
   let files = readChangedFiles(Buffer.alloc(0));
-  const { cut } = await repo.runToFile(['diff-index', ...forms, ...plain, base, '--'], patch, {
+  const { cut } = await repo.runToFile(['diff-index', ...diffForms, ...plainDiff, base, '--'], patch, {
     maxBytes: maxPatchBytes,
     signal,
     onHead(head) {

@@ -70,6 +70,6 @@ async function pointOrigin(path: string, url: string | null): Promise<void> {
   await writeFile(file, pointed.join(''));
 }
 
-function quoted(value: string): string {
+export function quoted(value: string): string {
   return `"${value.replace(/[\\"]/g, '\\$&').replace(/\n/g, '\\n')}"`;
 }

@@ -73,11 +73,13 @@ export interface GitDeps {
   readonly ceilings: readonly string[];
   /** For work that nobody waits for. */
   readonly lowPriority?: boolean;
+  /** Further settings, stronger than those of any file. */
+  readonly config?: readonly string[];
 }
 
 /** Makes the one hardened way to run git. */
 export function createGit(deps: GitDeps): Git {
-  const config = [...hardening, `safe.directory=${deps.safeDirectory}`];
+  const config = [...hardening, `safe.directory=${deps.safeDirectory}`, ...(deps.config ?? [])];
   const ceilings = {
     GIT_CEILING_DIRECTORIES: deps.ceilings.join(delimiter),
     ...(deps.lowPriority === true && { GROUP_NICE: '19' }),

@@ -5,18 +5,16 @@ import type { ChangeTakerOptions, Snapshot, Start } from './change-taker.ts';
 import { attributesFile, noteProtectedFiles, speaksOfFilters } from './protected-files.ts';
 import { makeScratchRepo, type ScratchRepo } from './scratch-repo.ts';
 import { pathsByFilter, split } from './stage-changes.ts';
+import { submoduleMode } from './submodules.ts';
 
 type Options = Pick<ChangeTakerOptions, 'scratchDir' | 'path'>;
-
-/** How the index of git writes the mode of a submodule: where these bytes are not, there is none. */
-const submoduleMode = Buffer.from([0, 0, 0xe0, 0]);
 
 /** Notes the state of a workspace in which nobody has worked yet. */
 export async function noteWorkspace(options: Options, workTree: string, start: Start): Promise<Snapshot> {
   const { baseCommit, objects, unlocked } = start;
   const directory = join(options.scratchDir, randomBytes(12).toString('hex'));
   await mkdir(directory, { recursive: true, mode: 0o700 });
-  const indexSecond = baseCommit === null ? 0 : await keepIndex(workTree, directory);
+  const indexSecond = baseCommit === null ? 0 : await keepIndex(join(workTree, '.git', 'index'), directory);
   const snapshot: Snapshot = {
     ...{ baseCommit, objects, directory, indexSecond, identity: await identityOf(workTree) },
     ...{ protectedFiles: new Map(), filters: unlocked, submodules: [] },
@@ -35,8 +33,7 @@ export async function noteWorkspace(options: Options, workTree: string, start: S
 }
 
 /** Answers the second in which it was written. */
-async function keepIndex(workTree: string, directory: string): Promise<number> {
-  const index = join(workTree, '.git', 'index');
+export async function keepIndex(index: string, directory: string): Promise<number> {
   const second = Math.floor((await stat(index)).mtimeMs / 1000);
   await copyFile(index, join(directory, 'index'));
   // Its time tells git which entries it cannot trust by their times alone; rounded down, those are rather more.
@@ -48,7 +45,7 @@ async function keepIndex(workTree: string, directory: string): Promise<number> {
 export async function openScratchRepo(
   { path }: Pick<Options, 'path'>,
   workTree: string,
-  { directory, baseCommit, objects }: Snapshot,
+  { directory, baseCommit, objects }: Pick<Snapshot, 'directory' | 'baseCommit' | 'objects'>,
   name: string,
 ): Promise<ScratchRepo> {
   // What a process that died has left of the same name is in nobody's way.

@@ -5,6 +5,7 @@ import type { Log } from '../jobs/ports.ts';
 import type { BaseRepo, BaseState } from './base-repo.ts';
 import type { ChangeTaker, Snapshot } from './change-taker.ts';
 import { cloneBase, headOf, updateClone } from './clone.ts';
+import type { Contents } from './contents.ts';
 import { type Git, GitError } from './git.ts';
 import { unlock } from './git-crypt.ts';
 import type { Removal } from './removal.ts';
@@ -14,6 +15,7 @@ interface PreparationDeps {
   readonly base: BaseRepo;
   readonly removal: Removal;
   readonly taker: ChangeTaker;
+  readonly contents: Contents;
   readonly gitCryptKey: string;
   readonly gitEnv: Readonly<Record<string, string>>;
   readonly log: Log;
@@ -46,6 +48,7 @@ export function createPreparation(deps: PreparationDeps): Preparation {
       return await finish(deps, place, signal);
     },
     async bring(place, signal) {
+      await deps.contents.clear(place.path);
       try {
         await updateClone(deps.git, place.state, place.path, signal);
       } catch (error) {
@@ -62,6 +65,7 @@ export function createPreparation(deps: PreparationDeps): Preparation {
 /** What is left to do in a checkout: decrypt it, and note its state. */
 async function finish(deps: PreparationDeps, { path, state }: Place, signal: AbortSignal): Promise<Snapshot> {
   const unlocked = await unlock({ path, keyFile: resolve(deps.gitCryptKey), gitEnv: deps.gitEnv }, signal);
+  await deps.contents.complete({ path, state }, await headOf(deps.git, path, signal), signal);
   return await note(deps, { path, state }, unlocked, signal);
 }
 

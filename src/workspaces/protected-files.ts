@@ -25,7 +25,8 @@ export async function isUntouched(
   return noted !== undefined && noted === (await stateOf(workTree, path));
 }
 
-async function stateOf(workTree: string, path: string): Promise<string> {
+/** What changes with any write to the file, and its mode last; `path` is bytes. */
+export async function stateOf(workTree: string, path: string): Promise<string> {
   try {
     const { ino, size, mtimeNs, ctimeNs, mode } = await lstat(Buffer.from(join(workTree, path), 'latin1'), {
       bigint: true,

@@ -1,0 +1,7 @@
+/** The list, two NULs, the patch: one process finds the differences once. */
+export const diffForms = ['--raw', '--numstat', '-z', '--no-abbrev', '--patch', '--binary'];
+
+/** Of what is staged, and nothing that an attribute or a setting could ask for. */
+export const plainDiff = [
+  ...['--cached', '-M', '--no-ext-diff', '--no-textconv', '--no-color', '--ignore-submodules=all'],
+];
