@@ -139,6 +139,7 @@ function permitted(env: Readonly<Record<string, string>>) {
     allowUnsafeHooksPath: true, // core.hooksPath=/dev/null.
     allowUnsafeFsMonitor: true, // core.fsmonitor=false.
     allowUnsafeTemplateDir: true, // --template= (none).
+    allowUnsafeFilter: true, // filter.lfs.process= and the like (none).
     allowUnsafeSshCommand: 'GIT_SSH_COMMAND' in env || 'GIT_SSH' in env,
     allowUnsafeAskPass: 'GIT_ASKPASS' in env || 'SSH_ASKPASS' in env,
     allowUnsafeGitProxy: 'GIT_PROXY_COMMAND' in env,
