@@ -33,9 +33,11 @@ RUN sh build.sh --strict \
   && ./copytree prepare . | grep -q '^copytree 1 '
 
 FROM ${NODE_IMAGE}
-# tini is PID 1: node there would keep zombies. bubblewrap is for ISOLATION=namespace. The rest is what git needs to clone over https and ssh, and to unlock a clone.
+# tini is PID 1: node there would keep zombies. bubblewrap is for ISOLATION=namespace. The rest is what git needs to clone over https and ssh, to unlock a clone, and for LFS.
+# The package of git-lfs lets every git on the system fetch large files at each checkout: an agent's would fail at it, without credentials. Clones that have them say so themselves.
 RUN apt-get update \
-  && apt-get install -y --no-install-recommends bubblewrap ca-certificates git git-crypt openssh-client tini \
+  && apt-get install -y --no-install-recommends bubblewrap ca-certificates git git-crypt git-lfs openssh-client tini \
+  && git lfs uninstall --system --skip-repo \
   && rm -rf /var/lib/apt/lists/*
 # A numeric user, so that Kubernetes can see that it is not root. The CLI refuses to skip its permission prompts as root.
 RUN groupadd --gid 10001 agent \

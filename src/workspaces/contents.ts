@@ -1,9 +1,13 @@
-import type { Log } from '../jobs/ports.ts';
+import { join } from 'node:path';
+import type { LeftOut } from '../jobs/change-set.ts';
+import type { Clock, Log } from '../jobs/ports.ts';
+import { readSmallFile } from './agent-commits.ts';
 import { createAttempts } from './attempts.ts';
 import type { BaseState } from './base-repo.ts';
 import { type Filled, forgetFilled, readFilled, writeFilled } from './filled.ts';
 import { createGit, type Git, type GitDeps } from './git.ts';
 import { createLfs } from './lfs.ts';
+import { attributesFile } from './protected-files.ts';
 import { createMirrors } from './submodule-mirrors.ts';
 import { clearSubmodules, fillSubmodules } from './submodules.ts';
 
@@ -26,6 +30,8 @@ export interface Contents {
 interface ClonePlace {
   readonly path: string;
   readonly state: BaseState;
+  /** For the work in the clone, at the priority of whoever waits for it. */
+  readonly git: Git;
 }
 
 export interface ContentsSettings {
@@ -42,34 +48,38 @@ interface ContentsOptions extends ContentsSettings {
   /** Where directories of the service's own may be made for a moment. */
   readonly scratchDir: string;
   readonly log: Log;
+  readonly clock: Clock;
 }
 
 /** Gives a password to whoever asks: to hosts that somebody else chose it is not given. */
 const passwordVariables = ['GIT_ASKPASS', 'SSH_ASKPASS'];
 
 const defaultRefetchMs = 60_000;
+/** Longer than any that people write. */
+const maxAttributesBytes = 65_536;
 /** How many a job is told of; the log has all. */
 const maxLeftOut = 20;
 
 /** Nothing at all is done where nothing is switched on. */
 export function createContents(options: ContentsOptions): Contents {
-  const { submodules = false, lfs: withLfs = false, log } = options;
+  const { submodules = false, lfs: withLfs = false, log, clock } = options;
   if (!submodules && !withLfs) return nothing;
-  const attempts = createAttempts({ log, retryMs: options.refetchMs ?? defaultRefetchMs });
-  const git = createGit(options.git);
+  const attempts = createAttempts({ log, clock, retryMs: options.refetchMs ?? defaultRefetchMs });
+  const baseGit = createGit(options.git);
   const foreignGit = createGit({ ...options.git, env: withoutPasswords(options.git.env) });
-  const lfs = withLfs ? createLfs({ ...options, git, attempts, env: options.git.env }) : null;
+  const lfs = withLfs ? createLfs({ ...options, git: baseGit, attempts, env: options.git.env }) : null;
 
   return {
-    async complete({ path, state }, commit, signal) {
+    async complete({ path, state, git }, commit, signal) {
       if (commit === null) return;
       const before = await readFilled(path);
       const revision = attempts.revision();
       if (before?.commit === commit && isWhole(before, revision)) return;
       if (before !== null) await clearSubmodules(path, before);
-      const inSubmodules = submodules ? await fillIn({ git, foreignGit, state, path }, signal) : none;
+      const inSubmodules = submodules ? await fillIn({ path, state, git }, signal) : none;
       const inLfs = (await lfs?.fill({ path, state }, commit, signal)) ?? none;
-      const leftOut = [...inSubmodules.leftOut, ...inLfs.leftOut].slice(0, maxLeftOut);
+      const pointers = lfs === null ? [] : await pointersInside(path, inSubmodules.submodules);
+      const leftOut = [...inSubmodules.leftOut, ...inLfs.leftOut, ...pointers].slice(0, maxLeftOut);
       const filled = { commit, submodules: inSubmodules.submodules, lfs: inLfs.lfs, leftOut, revision };
       if (filled.submodules.length + filled.lfs.length + leftOut.length === 0) await forgetFilled(path);
       else await writeFilled(path, filled);
@@ -85,17 +95,23 @@ export function createContents(options: ContentsOptions): Contents {
     close: attempts.close,
   };
 
-  async function fillIn(means: Means, signal: AbortSignal) {
-    const { originUrl, gitDir, path: basePath } = means.state;
-    const mirrors = createMirrors({ ...means, gitDir, attempts });
+  async function fillIn({ path, state, git }: ClonePlace, signal: AbortSignal) {
+    const { originUrl, gitDir, path: basePath } = state;
+    const mirrors = createMirrors({ gitDir, git: baseGit, foreignGit, attempts });
     const origin = { baseUrl: originUrl ?? basePath, hasRemote: originUrl !== null };
-    return await fillSubmodules({ git: means.git, mirrors, ...origin, log }, means.path, signal);
+    return await fillSubmodules({ git, mirrors, ...origin, log }, path, signal);
   }
 }
 
-interface Means extends ClonePlace {
-  readonly git: Git;
-  readonly foreignGit: Git;
+/** Submodules keep their large files in stores of their own, at other addresses: those are not asked. */
+async function pointersInside(clone: string, submodules: Filled['submodules']): Promise<readonly LeftOut[]> {
+  const reason = 'files of LFS inside a submodule stay pointers';
+  const leftOut: LeftOut[] = [];
+  for (const { path } of submodules) {
+    const attributes = await readSmallFile(join(clone, path, attributesFile), maxAttributesBytes);
+    if (attributes !== null && /\bfilter=lfs\b/.test(attributes)) leftOut.push({ path, kind: 'lfs', reason });
+  }
+  return leftOut;
 }
 
 const none = { submodules: [], lfs: [], leftOut: [] } as const;

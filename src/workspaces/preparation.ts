@@ -65,7 +65,7 @@ export function createPreparation(deps: PreparationDeps): Preparation {
 /** What is left to do in a checkout: decrypt it, and note its state. */
 async function finish(deps: PreparationDeps, { path, state }: Place, signal: AbortSignal): Promise<Snapshot> {
   const unlocked = await unlock({ path, keyFile: resolve(deps.gitCryptKey), gitEnv: deps.gitEnv }, signal);
-  await deps.contents.complete({ path, state }, await headOf(deps.git, path, signal), signal);
+  await deps.contents.complete({ path, state, git: deps.git }, await headOf(deps.git, path, signal), signal);
   return await note(deps, { path, state }, unlocked, signal);
 }
 

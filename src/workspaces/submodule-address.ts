@@ -68,16 +68,17 @@ export function addressOf(url: string, parent: Parent): Address | string {
   return { url: absolute, transport: 'remote', isForeign: host !== hostOf(parent.baseUrl, parent) };
 }
 
+/** One way to read it: what git and others would take for different hosts is no address here. */
+const urlPattern = /^(https?|ssh|git):\/\/(?:[^/@\\?#]+@)?(\w[\w.-]*|\[[0-9a-f:]+\])(?::\d+)?(?:\/[^\\]*)?$/i;
+const scpPattern = /^(?:[\w.+-]+@)?(\w[\w.-]*):(?![:/]*\/\/|:)[^\\]+$/;
+
 /** Null if that is no address that is allowed here. */
 function hostOf(url: string, { baseUrl }: Parent): string | null {
-  if (url.includes('::')) return null;
-  // As an operator may have chosen for the base, and so for what lies beside it.
-  const isPlain = url.startsWith('http://') && baseUrl.startsWith('http://');
-  if (/^(https|ssh|git):\/\//.test(url) || isPlain) {
-    const host = URL.canParse(url) ? new URL(url).hostname : '';
-    return host === '' || host.startsWith('-') ? null : host.toLowerCase();
-  }
-  return url.match(/^(?:[\w.+-]+@)?(\w[\w.-]*):(?!\/\/)/)?.[1]?.toLowerCase() ?? null;
+  const [, scheme, host] = urlPattern.exec(url) ?? [];
+  if (host === undefined) return scpPattern.exec(url)?.[1]?.toLowerCase() ?? null;
+  // Without encryption only where an operator has chosen that for the base, and so for what lies beside it.
+  const isPlain = scheme?.toLowerCase() === 'http' && !baseUrl.startsWith('http://');
+  return isPlain ? null : host.toLowerCase();
 }
 
 /** As git takes `./` and `../`. Null if that leads above the host or the root. */

@@ -206,6 +206,21 @@ describe.runIf(installed)('with LFS', () => {
     expect(await readFile(join(workspace.path, 'big.bin'), 'utf8')).toBe(large);
   });
 
+  test('files of LFS inside a submodule stay pointers, and this is said', async () => {
+    const { root, origin, fixture } = await service({ submodules: true });
+    await createLfsRepo(join(root, 'sub'), { 's.bin': 'inside\n' });
+    await origin.git('-c', 'protocol.file.allow=always', 'submodule', '--quiet', 'add', '../sub', 'sub');
+    await origin.commit({});
+    const { files, summary } = await changesIn(fixture, async ({ path }) => {
+      expect(await readFile(join(path, 'sub/s.bin'), 'utf8')).toContain('oid sha256:');
+      expect(await readFile(join(path, 'big.bin'), 'utf8')).toBe(large);
+      await writeFile(join(path, 'sub/s.bin'), 'changed');
+    });
+    const reason = 'files of LFS inside a submodule stay pointers';
+    expect(summary).toMatchObject({ truncated: true, leftOut: [{ path: 'sub', kind: 'lfs', reason }] });
+    expect(files).toEqual([['sub/s.bin', 'modified', 'lfs']]);
+  });
+
   test('all is well to an operator', async () => {
     const { fixture } = await service();
     expect(await fixture.manager.check()).toBeNull();

@@ -202,6 +202,36 @@ describe('with SUBMODULES', () => {
   });
 });
 
+test('the password of the base is not given to a host that a commit names', async () => {
+  const root = await temporaryDirectory();
+  const heard = join(root, 'heard');
+  // Of each fetch the address that it names last but one, and who would be asked for a password.
+  const git = await wrapGit({
+    fetch: `for url; do case $url in https:*) echo "$url \${GIT_ASKPASS-none}" >>'${heard}'; echo away >&2; exit 128 ;; esac; done`,
+  });
+  const base = await createGitRepo(join(root, 'base'), { 'a.txt': 'a' });
+  const urls = { own: '../own.git', same: 'https://localhost:1/same', other: 'https://elsewhere.invalid/other' };
+  for (const [name, url] of Object.entries(urls)) {
+    await writeFile(join(base.path, '.gitmodules'), `[submodule "${name}"]\n\tpath = ${name}\n\turl = ${url}\n`, {
+      flag: 'a',
+    });
+    await base.git('update-index', '--add', '--cacheinfo', `160000,${'1'.repeat(40)},${name}`);
+  }
+  await base.git('add', '.gitmodules');
+  await base.git('commit', '--quiet', '--message=submodules');
+  await base.git('remote', 'add', 'origin', 'https://localhost:1/team/base.git');
+  const gitEnvWith = { ...git.env, GIT_ASKPASS: '/bin/askpass' };
+  const fixture = await startedFixture({ root, submodules: true, gitEnv: gitEnvWith });
+  await using workspace = await fixture.create();
+  expect((await workspace.changes())?.leftOut?.map(({ path }) => path)).toEqual(['other', 'own', 'same']);
+  const asked = new Set((await readFile(heard, 'utf8')).trim().split('\n'));
+  expect([...asked].toSorted((a, b) => a.localeCompare(b))).toEqual([
+    'https://elsewhere.invalid/other none',
+    'https://localhost:1/same /bin/askpass',
+    'https://localhost:1/team/own.git /bin/askpass',
+  ]);
+});
+
 test('without SUBMODULES nothing of this is done', async () => {
   const { fixture } = await nested({ submodules: false });
   await using workspace = await fixture.create();
