@@ -55,8 +55,11 @@ async function noteSubmodule(
   await keepIndex(join(clone, gitDir, 'index'), directory);
   const index = await readFile(join(directory, 'index'));
   const noted = { ...submodule, identity: await identityOf(workTree), filters: index.includes(attributesFile) };
-  if (!index.includes(submoduleMode)) return { ...noted, submodules: [] };
   const repo = await openScratchRepo(options, workTree, { directory, baseCommit: commit, objects }, 'note');
+  // In a copy its times are those of the clone that it was copied from. Here nobody waits for git to read all files.
+  await repo.run(['update-index', '-q', '--refresh']);
+  await keepIndex(join(repo.gitDir, 'index'), directory);
+  if (!index.includes(submoduleMode)) return { ...noted, submodules: [] };
   const entries = split(await repo.run(['ls-files', '--stage', '-z']));
   const links = entries.filter((entry) => entry.startsWith('160000 '));
   return { ...noted, submodules: links.map((entry) => entry.slice(entry.indexOf('\t') + 1)) };
