@@ -16,6 +16,7 @@ import {
   temporaryDirectory,
   wrapGit,
 } from './fixture.ts';
+import { serveLfs } from './lfs-server.ts';
 
 cleanUpAfterEach();
 
@@ -204,6 +205,36 @@ describe.runIf(installed)('with LFS', () => {
     });
     await using workspace = await fixture.create();
     expect(await readFile(join(workspace.path, 'big.bin'), 'utf8')).toBe(large);
+  });
+
+  test("over HTTP each file is asked for once, of the base's own server, whatever the base says", async () => {
+    const root = await temporaryDirectory();
+    const source = await createLfsRepo(join(root, 'source'), { 'big.bin': large, 'small.bin': 'small\n' });
+    const elsewhere = await serveLfs(root, []);
+    await source.commit({
+      '.lfsconfig': `[lfs]\n\turl = ${elsewhere.url}/lfs\n[remote "origin"]\n\tlfsurl = ${elsewhere.url}\n`,
+    });
+    const bare = join(root, 'base.git');
+    await source.git('clone', '--quiet', '--bare', source.path, bare);
+    await openGitRepo(bare).git('update-server-info');
+    const server = await serveLfs(bare, [large, 'small\n']);
+    const baseUrl = `${server.url.replace('//', '//user:secret@')}/base.git`;
+    const fixture = await startedFixture({ root: join(root, 'service'), baseUrl, lfs: true, poolSize: 2 });
+    await fixture.manager.sweep();
+    await waitFor(fixture.manager.ready, (ready) => ready === 2, { what: 'a full pool' });
+    for (let n = 0; n < 2; n += 1) {
+      await using workspace = await fixture.create();
+      expect(await readFile(join(workspace.path, 'big.bin'), 'utf8')).toBe(large);
+      expect(await readFile(join(workspace.path, 'small.bin'), 'utf8')).toBe('small\n');
+    }
+    const asked = server.heard.filter((line) => /^(POST|GET \/objects)/.test(line)).map((line) => line.slice(0, 18));
+    expect(asked.toSorted((one, other) => one.localeCompare(other))).toEqual([
+      expect.stringMatching(/^GET .objects/),
+      expect.stringMatching(/^GET .objects/),
+      'POST /base.git/inf',
+    ]);
+    expect(new Set(asked).size).toBe(3);
+    expect(elsewhere.heard).toEqual([]);
   });
 
   test('files of LFS inside a submodule stay pointers, and this is said', async () => {

@@ -142,6 +142,20 @@ describe('with SUBMODULES', () => {
     expect(await namesIn(join(other, 'libs/sub/d'))).toEqual(['ü u.txt']);
   });
 
+  test('a change set that is taken again, also by the process after the one that died, is the same', async () => {
+    const { root, fixture } = await nested();
+    const id = createJobId();
+    const workspace = await fixture.manager.create(id, never);
+    await writeFile(join(workspace.path, 'libs/sub/s.txt'), 'changed\n');
+    const first = await workspace.changes();
+    expect(first).toMatchObject({ filesChanged: 1, insertions: 1, truncated: false });
+    expect(await workspace.changes()).toEqual(first);
+    await fixture.manager.close();
+    const next = await startedFixture({ root: join(root, 'service'), submodules: true });
+    await next.manager.sweep();
+    expect(await next.manager.changesOf(id)).toMatchObject({ ...first, files: [{ path: 'libs/sub/s.txt' }] });
+  });
+
   test('commits inside are in the patch as files, the moved submodule is named, and nothing is pushed', async () => {
     const { fixture } = await nested();
     const work = async ({ path }: Workspace) => {
