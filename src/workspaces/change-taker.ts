@@ -8,14 +8,13 @@ import { readChangedFiles } from './changed-files.ts';
 import { cutAfterLastFile } from './cut-patch.ts';
 import { diffForms, plainDiff } from './diff-forms.ts';
 import { detailsFile, patchFile } from './kept-changes.ts';
-import type { NotedLfsFile } from './lfs-changes.ts';
-import { type FilledNotes, withFilled } from './note-filled.ts';
+import { type FilledNotes, leftOutOf, ownOf, withFilled } from './note-filled.ts';
 import { identityOf, noteWorkspace, openScratchRepo } from './note-workspace.ts';
 import type { ProtectedFiles } from './protected-files.ts';
 import type { Pusher } from './push-result.ts';
 import { emptyTree, type ScratchRepo } from './scratch-repo.ts';
 import { type Staged, stageChanges } from './stage-changes.ts';
-import { bytesOf, withSubmodules } from './submodule-changes.ts';
+import { withSubmodules } from './submodule-changes.ts';
 
 /** What is kept of a fresh workspace, before an agent runs in it, so that its changes can be told later. */
 export interface Snapshot {
@@ -185,9 +184,8 @@ async function takeAll(
       const staged = await stageChanges(repo, { ...snapshot, ...ownOf(snapshot), path: workTree, limits }, signal);
       const own = await writeTree(repo, baseCommit ?? emptyTree, directory, staged, signal);
       const left = staged.omitted.length + staged.unlisted;
-      const inside = snapshot.filled?.submodules ?? [];
-      const means = { ...options, workTree, submodules: inside, limits, patch: join(directory, patchFile), left };
-      const tree = inside.length === 0 ? own : await withSubmodules(own, means, signal);
+      const inside = { ...options, workTree, snapshot, limits, left, patch: join(directory, patchFile) };
+      const tree = await withSubmodules(own, inside, signal);
       const commits = await reading;
       const problem = tree.problem ?? commits.problem;
       const truncated = tree.truncated || commits.truncated;
@@ -211,19 +209,6 @@ async function takeAll(
   }
 }
 
-/** What was filled in is not what git finds in the index: submodules are looked at one by one. */
-function ownOf({
-  filled,
-  submodules,
-}: Snapshot): Pick<Snapshot, 'submodules'> & { readonly lfs: readonly NotedLfsFile[] } {
-  const inside = new Set(filled?.submodules.map(({ path }) => bytesOf(path)));
-  return { submodules: submodules.filter((path) => !inside.has(path)), lfs: filled?.lfs ?? [] };
-}
-
-function leftOutOf({ filled }: Snapshot): Pick<ChangeSet, 'leftOut'> {
-  return filled === undefined || filled.leftOut.length === 0 ? {} : { leftOut: filled.leftOut };
-}
-
 type TreeChanges = Omit<ChangeSet, 'baseCommit' | 'leftOut' | keyof AgentCommits>;
 
 async function writeTree(
@@ -240,7 +225,7 @@ async function writeTree(
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const patch = join(directory, patchFile);
   let files = readChangedFiles(Buffer.alloc(0));
-  const { cut } = await repo.runToFile(['diff-index', ...diffForms, ...plainDiff, base, '--'], patch, {
+  const { cut } = await repo.runToFile(['diff-index', '--cached', ...diffForms, ...plainDiff, base, '--'], patch, {
     maxBytes: maxPatchBytes,
     signal,
     onHead(head) {

@@ -1,7 +1,5 @@
 /** The list, two NULs, the patch: one process finds the differences once. */
 export const diffForms = ['--raw', '--numstat', '-z', '--no-abbrev', '--patch', '--binary'];
 
-/** Of what is staged, and nothing that an attribute or a setting could ask for. */
-export const plainDiff = [
-  ...['--cached', '-M', '--no-ext-diff', '--no-textconv', '--no-color', '--ignore-submodules=all'],
-];
+/** Of what there is, and nothing that an attribute or a setting could ask for. */
+export const plainDiff = [...['-M', '--no-ext-diff', '--no-textconv', '--no-color', '--ignore-submodules=all']];

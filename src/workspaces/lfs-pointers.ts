@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { copyFile, readFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { removeTree } from '../process/remove-tree.ts';
 import type { LfsFile } from './filled.ts';
@@ -29,6 +29,7 @@ const pointerPattern =
 export async function pointersIn(of: PointersOf): Promise<readonly LfsFile[]> {
   const index = join(of.clone, '.git', 'index');
   if (!(await readFile(index)).includes(attributesFile)) return [];
+  await mkdir(of.scratchDir, { recursive: true, mode: 0o700 });
   const gitDir = join(of.scratchDir, `lfs-${randomBytes(8).toString('hex')}`);
   try {
     const repo = await makeScratchRepo({ ...of, gitDir, workTree: of.clone, baseCommit: of.commit });

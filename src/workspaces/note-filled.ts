@@ -1,5 +1,6 @@
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { ChangeSummary } from '../jobs/change-set.ts';
 import type { ChangeTakerOptions, Snapshot } from './change-taker.ts';
 import { type Filled, type FilledSubmodule, readFilled } from './filled.ts';
 import type { NotedLfsFile } from './lfs-changes.ts';
@@ -64,3 +65,20 @@ async function noteSubmodule(
   const links = entries.filter((entry) => entry.startsWith('160000 '));
   return { ...noted, submodules: links.map((entry) => entry.slice(entry.indexOf('\t') + 1)) };
 }
+
+export function submodulesOf({ filled }: Pick<Snapshot, 'filled'>): readonly NotedSubmodule[] {
+  return filled?.submodules ?? [];
+}
+
+/** What git itself must know of the base: submodules that are there are looked at one by one. */
+export function ownOf(snapshot: Snapshot): Pick<Snapshot, 'submodules'> & Pick<FilledNotes, 'lfs'> {
+  const inside = new Set(submodulesOf(snapshot).map(({ path }) => bytesOf(path)));
+  return { submodules: snapshot.submodules.filter((path) => !inside.has(path)), lfs: snapshot.filled?.lfs ?? [] };
+}
+
+export function leftOutOf({ filled }: Snapshot): Pick<ChangeSummary, 'leftOut'> {
+  return filled === undefined || filled.leftOut.length === 0 ? {} : { leftOut: filled.leftOut };
+}
+
+/** Each byte as a character of its own. */
+export const bytesOf = (text: string): string => Buffer.from(text).toString('latin1');

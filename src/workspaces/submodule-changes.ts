@@ -4,10 +4,11 @@ import { dirname, join, relative } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type { ChangedFile, ChangeSet } from '../jobs/change-set.ts';
 import { headCommitOf, readSmallFile } from './agent-commits.ts';
+import type { Snapshot } from './change-taker.ts';
 import { readChangedFiles } from './changed-files.ts';
 import { cutAfterLastFile } from './cut-patch.ts';
 import { diffForms, plainDiff } from './diff-forms.ts';
-import type { NotedSubmodule } from './note-filled.ts';
+import { bytesOf, type NotedSubmodule, submodulesOf } from './note-filled.ts';
 import { identityOf, openScratchRepo } from './note-workspace.ts';
 import { type StageLimits, stageChanges } from './stage-changes.ts';
 
@@ -25,7 +26,7 @@ interface SubmoduleChanges {
 
 export interface TakingSubmodules {
   readonly workTree: string;
-  readonly submodules: readonly NotedSubmodule[];
+  readonly snapshot: Pick<Snapshot, 'filled'>;
   /** What is written is added at its end. */
   readonly patch: string;
   readonly limits: StageLimits;
@@ -50,7 +51,8 @@ type Tree = Pick<
  * another commit than the recorded one is named as well: its commits are nowhere but in the workspace.
  */
 export async function withSubmodules(own: Tree, taking: TakingSubmodules, signal: AbortSignal): Promise<Tree> {
-  const { left, patch } = taking;
+  const { left, patch, snapshot } = taking;
+  if (submodulesOf(snapshot).length === 0) return own;
   // Somebody may have begun before.
   if (own.patchBytes === 0) await rm(patch, { force: true });
   const inside = await takeSubmodules(taking, signal);
@@ -73,7 +75,7 @@ export async function withSubmodules(own: Tree, taking: TakingSubmodules, signal
 async function takeSubmodules(taking: TakingSubmodules, signal: AbortSignal): Promise<SubmoduleChanges> {
   const all: SubmoduleChanges[] = [];
   const gone: string[] = [];
-  for (const submodule of taking.submodules) {
+  for (const submodule of submodulesOf(taking.snapshot)) {
     if (gone.some((path) => submodule.path.startsWith(`${path}/`))) continue;
     const change = await useOf(taking.workTree, submodule);
     if (change !== null) gone.push(submodule.path);
@@ -104,14 +106,15 @@ function named({ path }: NotedSubmodule, change: ChangedFile['change']): Submodu
 }
 
 async function takeOne(
-  { workTree, patch, limits, path: programs, submodules }: TakingSubmodules,
+  { workTree, patch, limits, path: programs, snapshot }: TakingSubmodules,
   submodule: NotedSubmodule,
   signal: AbortSignal,
 ): Promise<SubmoduleChanges> {
   const { path, commit, objects, directory, filters } = submodule;
   const place = join(workTree, path);
   const repo = await openScratchRepo({ path: programs }, place, { directory, baseCommit: commit, objects }, 'take');
-  const isFilled = (inner: string) => submodules.some((other) => bytesOf(other.path) === `${bytesOf(path)}/${inner}`);
+  const isFilled = (inner: string) =>
+    submodulesOf(snapshot).some((other) => bytesOf(other.path) === `${bytesOf(path)}/${inner}`);
   const options = { path: place, protectedFiles: new Map(), filters, limits };
   const inner = submodule.submodules.filter((link) => !isFilled(link));
   const staged = await stageChanges(repo, { ...options, submodules: inner }, signal);
@@ -127,7 +130,7 @@ async function takeOne(
     const onHead = (head: Buffer) => {
       files = readChangedFiles(head);
     };
-    const args = ['diff-index', ...diffForms, ...plainDiff, ...prefixes, commit, '--'];
+    const args = ['diff-index', '--cached', ...diffForms, ...plainDiff, ...prefixes, commit, '--'];
     ({ cut } = await repo.runToFile(args, part, { maxBytes, signal, onHead }));
     if (cut) await cutAfterLastFile(part);
     await appendTo(patch, part);
@@ -162,5 +165,3 @@ async function sizeOf(file: string): Promise<number> {
     () => 0,
   );
 }
-
-export const bytesOf = (text: string): string => Buffer.from(text).toString('latin1');
