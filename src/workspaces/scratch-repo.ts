@@ -23,11 +23,15 @@ interface RunOptions {
   readonly signal?: AbortSignal;
   /** Further stores to read objects from. */
   readonly objects?: readonly string[];
+  /** Another index than the repository's own. */
+  readonly index?: string;
 }
 
 interface FileLimits {
   readonly maxBytes: number;
   readonly signal: AbortSignal;
+  /** Another index than the repository's own. */
+  readonly index?: string;
   readonly onHead?: (head: Buffer) => void;
 }
 
@@ -101,22 +105,28 @@ function createScratchRepo({ gitDir, workTree, path }: ScratchRepoOptions): Scra
   const common = { cwd: gitDir, extendEnv: false, encoding: 'buffer', killSignal: 'SIGKILL' } as const;
   return {
     gitDir,
-    async run(args, { input, signal, objects = [] } = {}) {
+    async run(args, { input, signal, objects = [], index } = {}) {
       // Quoted as git reads it, so that a colon in a path separates nothing.
       const alternates = { GIT_ALTERNATE_OBJECT_DIRECTORIES: objects.map((one) => JSON.stringify(one)).join(':') };
       const { stdout } = await execa('git', args, {
         ...common,
-        env: { ...env, ...alternates },
+        env: { ...env, ...alternates, ...(index !== undefined && { GIT_INDEX_FILE: index }) },
         maxBuffer: maxOutputBytes,
         ...(input === undefined ? { stdin: 'ignore' } : { input }),
         ...(signal && { cancelSignal: signal }),
       });
       return Buffer.from(stdout);
     },
-    async runToFile(args, file, { maxBytes, signal, onHead }) {
+    async runToFile(args, file, { maxBytes, signal, index, onHead }) {
       await using out = await open(file, 'w', 0o600);
       // Read from this very turn on: nobody else holds what it says before we ask.
-      const child = execa('git', args, { ...common, env, stdin: 'ignore', buffer: false, cancelSignal: signal });
+      const child = execa('git', args, {
+        ...common,
+        env: { ...env, ...(index !== undefined && { GIT_INDEX_FILE: index }) },
+        stdin: 'ignore',
+        buffer: false,
+        cancelSignal: signal,
+      });
       let bytes = 0;
       try {
         const output = child.iterable({ from: 'stdout', binary: true, preserveNewlines: true });

@@ -39,6 +39,8 @@ export interface WorkspaceOptions {
   readonly resultDir: (id: JobId) => string;
   /** The program that copies clones; the one beside the service by default. */
   readonly copier?: string;
+  /** The program that compares work trees with what was noted of them; the one beside the service by default. */
+  readonly scanner?: string;
   /** Other directories of the service in which many files come and go. */
   readonly busyDirectories?: readonly string[];
   /** All that git sees of the environment. */
@@ -109,7 +111,7 @@ export function createWorkspaceManager(options: WorkspaceOptions): GitWorkspaces
     method: frozen.method,
     async close() {
       base.close();
-      await Promise.all([pool.close(), frozen.close()]);
+      await Promise.all([pool.close(), frozen.close(), taker.close()]);
       await removal.close();
     },
   };
