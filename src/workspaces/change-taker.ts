@@ -5,7 +5,7 @@ import type { JobId } from '../jobs/job.ts';
 import type { Log } from '../jobs/ports.ts';
 import { readCommits } from './agent-commits.ts';
 import { detailsFile } from './kept-changes.ts';
-import { identityOf, noteWorkspace, openScratchRepo } from './note-workspace.ts';
+import { type CommitFacts, identityOf, noteWorkspace, openScratchRepo } from './note-workspace.ts';
 import type { ProtectedFiles } from './protected-files.ts';
 import type { Pusher } from './push-result.ts';
 import { ownerFile, takeQuickly } from './quick-changes.ts';
@@ -88,8 +88,9 @@ const nothing = { filesChanged: 0, insertions: 0, deletions: 0, patchBytes: 0, f
 export function createChangeTaker(options: ChangeTakerOptions): ChangeTaker {
   const { scratchDir, log } = options;
   const scanner = createTreeScanner(options.scanner);
+  const known = new Map<string, CommitFacts>();
   return {
-    note: (workTree, start) => noteWorkspace(options, workTree, start),
+    note: (workTree, start) => noteWorkspace({ ...options, known }, workTree, start),
     async take(id, workTree, snapshot, pushBranch) {
       const directory = options.resultDir(id);
       const changes = await takeAll({ ...options, scanner }, { id, directory, workTree, snapshot, pushBranch });

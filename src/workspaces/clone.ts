@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import type { Target } from './base-ref.ts';
 import type { BaseState } from './base-repo.ts';
 import type { Git } from './git.ts';
+import { updateQuickly } from './quick-update.ts';
 import { readRef } from './read-ref.ts';
 
 /** A clone is local: 60,000 files take 20 s on a busy disk. What takes this long hangs. */
@@ -31,6 +32,11 @@ async function checkOut(git: Git, { commit, branch }: Target, path: string, sign
 export async function updateClone(git: Git, base: BaseState, path: string, signal: AbortSignal): Promise<void> {
   const { branch } = base;
   if (branch === null) throw new Error('the base has no commit to go to');
+  const isDone = await updateQuickly(git, base, path, signal).catch(() => {
+    signal.throwIfAborted();
+    return false; // What is wrong with it the fetch will say.
+  });
+  if (isDone) return;
   const refspec = `+refs/heads/${branch}:refs/remotes/origin/${branch}`;
   const fetch = ['fetch', '--no-write-fetch-head', '--', base.path, refspec];
   await git({ cwd: path, args: fetch, transport: 'local', timeoutMs: cloneTimeoutMs, signal });

@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { delimiter } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { execa } from 'execa';
 import { simpleGit } from 'simple-git';
 
 /** Which transports git may use: `local` only for our own base, or where the operator named a path as the remote. */
@@ -13,6 +14,10 @@ export interface GitCall {
   readonly transport?: Transport;
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
+  /** What it reads from its standard input: only for commands that start no other program. */
+  readonly input?: string;
+  /** Further stores to read objects from; only with `input`. */
+  readonly objects?: readonly string[];
 }
 
 /**
@@ -82,11 +87,16 @@ export function createGit(deps: GitDeps): Git {
     GIT_CEILING_DIRECTORIES: deps.ceilings.join(delimiter),
     ...(deps.lowPriority === true && { GROUP_NICE: '19' }),
   };
-  return async ({ cwd, args, transport = 'remote', timeoutMs, signal }) => {
+  return async ({ cwd, args, transport = 'remote', timeoutMs, signal, input, objects = [] }) => {
     signal?.throwIfAborted();
     const timeout = AbortSignal.timeout(timeoutMs);
     const env = { ...hardenedEnv(deps.env, transport), ...ceilings };
     try {
+      if (input !== undefined) {
+        const settings = config.flatMap((one) => ['-c', one]);
+        const abort = signal === undefined ? timeout : AbortSignal.any([signal, timeout]);
+        return await runAlone(['git', ...settings, ...args], { cwd, env, input, objects, abort });
+      }
       const git = simpleGit({
         baseDir: cwd,
         binary: ['/bin/sh', groupRunner],
@@ -107,6 +117,22 @@ export function createGit(deps: GitDeps): Git {
       throw gitError(error);
     }
   };
+}
+
+interface Alone extends Required<Pick<GitCall, 'cwd' | 'input' | 'objects'>> {
+  readonly env: Readonly<Record<string, string>>;
+  readonly abort: AbortSignal;
+}
+
+/** Not in a group of its own: there is no other process to end with it. */
+async function runAlone(command: readonly string[], { cwd, env, input, objects, abort }: Alone): Promise<string> {
+  const nice = env['GROUP_NICE'] === undefined ? [] : ['nice', '-n', env['GROUP_NICE']];
+  const [program = '', ...args] = [...nice, ...command];
+  // Quoted as git reads it, so that a colon in a path separates nothing.
+  const alternates = { GIT_ALTERNATE_OBJECT_DIRECTORIES: objects.map((one) => JSON.stringify(one)).join(':') };
+  const how = { cwd, env: { ...env, ...alternates }, extendEnv: false, input, killSignal: 'SIGKILL' } as const;
+  const { stdout } = await execa(program, args, { ...how, cancelSignal: abort });
+  return stdout.trim();
 }
 
 /** The environment that git, and programs that run git for us, see. */
