@@ -14,10 +14,15 @@ export interface GitCall {
   readonly transport?: Transport;
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
-  /** What it reads from its standard input: only for commands that start no other program. */
-  readonly input?: string;
-  /** Further stores to read objects from; only with `input`. */
-  readonly objects?: readonly string[];
+  /** Only for commands that start no other program: for them it takes one process less. */
+  readonly alone?: Alone;
+}
+
+export interface Alone {
+  /** What it reads from its standard input. */
+  readonly input: string;
+  /** Further stores to read objects from. */
+  readonly objects: readonly string[];
 }
 
 /**
@@ -87,15 +92,15 @@ export function createGit(deps: GitDeps): Git {
     GIT_CEILING_DIRECTORIES: deps.ceilings.join(delimiter),
     ...(deps.lowPriority === true && { GROUP_NICE: '19' }),
   };
-  return async ({ cwd, args, transport = 'remote', timeoutMs, signal, input, objects = [] }) => {
+  return async ({ cwd, args, transport = 'remote', timeoutMs, signal, alone }) => {
     signal?.throwIfAborted();
     const timeout = AbortSignal.timeout(timeoutMs);
     const env = { ...hardenedEnv(deps.env, transport), ...ceilings };
     try {
-      if (input !== undefined) {
+      if (alone !== undefined) {
         const settings = config.flatMap((one) => ['-c', one]);
         const abort = signal === undefined ? timeout : AbortSignal.any([signal, timeout]);
-        return await runAlone(['git', ...settings, ...args], { cwd, env, input, objects, abort });
+        return await runAlone(['git', ...settings, ...args], { ...alone, cwd, env, abort });
       }
       const git = simpleGit({
         baseDir: cwd,
@@ -119,13 +124,14 @@ export function createGit(deps: GitDeps): Git {
   };
 }
 
-interface Alone extends Required<Pick<GitCall, 'cwd' | 'input' | 'objects'>> {
+interface Run extends Alone {
+  readonly cwd: string;
   readonly env: Readonly<Record<string, string>>;
   readonly abort: AbortSignal;
 }
 
 /** Not in a group of its own: there is no other process to end with it. */
-async function runAlone(command: readonly string[], { cwd, env, input, objects, abort }: Alone): Promise<string> {
+async function runAlone(command: readonly string[], { cwd, env, input, objects, abort }: Run): Promise<string> {
   const nice = env['GROUP_NICE'] === undefined ? [] : ['nice', '-n', env['GROUP_NICE']];
   const [program = '', ...args] = [...nice, ...command];
   // Quoted as git reads it, so that a colon in a path separates nothing.

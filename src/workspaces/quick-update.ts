@@ -21,9 +21,15 @@ export async function updateQuickly(git: Git, base: BaseState, path: string, sig
   const [from, to] = [await readRef(gitDir, head), await readRef(base.gitDir, head)];
   if (from === null || to === null || (await needsFetch(base.gitDir, gitDir))) return false;
   const common = { cwd: path, timeoutMs, signal };
+  const objects = [join(base.gitDir, 'objects')];
   const packing = ['pack-objects', '--revs', '--non-empty', '-q', join(gitDir, 'objects', 'pack', 'pack')];
-  await git({ ...common, args: packing, input: `${to}\n^${from}\n`, objects: [join(base.gitDir, 'objects')] });
-  await git({ ...common, args: ['read-tree', '-m', '-u', from, to] });
+  // Both read the base's store, so neither waits for the other. Workers would be further processes.
+  const reading = ['-c', 'checkout.workers=1', 'read-tree', '-m', '-u', from, to];
+  const done = await Promise.allSettled([
+    git({ ...common, args: packing, alone: { input: `${to}\n^${from}\n`, objects } }),
+    git({ ...common, args: reading, alone: { input: '', objects } }),
+  ]);
+  for (const one of done) if (one.status === 'rejected') throw one.reason;
   await writeRef(gitDir, `refs/remotes/origin/${branch}`, to);
   await writeRef(gitDir, head, to);
   return true;
