@@ -189,7 +189,7 @@ async function takeAll(options: Means, taking: Taking): Promise<ChangeSet> {
     const repo = once(() => openScratchRepo(options, workTree, snapshot, 'take'));
     const reading = readCommits(options.log, repo, { path: workTree, baseCommit }, signal);
     try {
-      const quick = branch === undefined ? await quickly(options, taking, repo, signal) : null;
+      const quick = branch === undefined ? await quickly(options, taking, signal) : null;
       const { tree, lacks } = quick ?? (await takeTree(await repo(), taking, signal));
       const commits = await reading;
       const problem = tree.problem ?? commits.problem;
@@ -211,13 +211,12 @@ async function takeAll(options: Means, taking: Taking): Promise<ChangeSet> {
 
 /** Null in any doubt: then git looks at the whole tree. */
 async function quickly(
-  { scanner, log }: Means,
+  { scanner, path, log }: Means,
   { snapshot, workTree, directory, id }: Taking,
-  repo: () => Promise<ScratchRepo>,
   signal: AbortSignal,
 ): Promise<{ readonly tree: TreeChanges; readonly lacks: boolean } | null> {
   try {
-    const tree = await takeQuickly({ scanner, snapshot, workTree, directory, limits, repo }, signal);
+    const tree = await takeQuickly({ scanner, snapshot, workTree, directory, limits, path }, signal);
     return tree === null ? null : { tree, lacks: false };
   } catch (error) {
     signal.throwIfAborted();

@@ -117,7 +117,8 @@ export function createGit(deps: GitDeps): Git {
       return (await git.env(env).raw([...args])).trim();
     } catch (error) {
       signal?.throwIfAborted();
-      if (timeout.aborted) throw new GitError('timeout', `git ${args[0]} did not end in ${timeoutMs} ms`);
+      if (timeout.aborted)
+        throw new GitError('timeout', `git ${args.slice(0, 3).join(' ')} did not end in ${timeoutMs} ms`);
       // The original carries the command, and so the remote with its credentials: only the text goes on.
       throw gitError(error);
     }

@@ -1,10 +1,10 @@
-import { constants } from 'node:fs';
-import { access, lstat, rm, stat } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { lstat, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Snapshot } from './change-taker.ts';
 import { patchFile } from './kept-changes.ts';
 import { attributesFile } from './protected-files.ts';
-import type { ScratchRepo } from './scratch-repo.ts';
+import { makeScratchRepo, type ScratchRepo } from './scratch-repo.ts';
 import { writeSmallIndex } from './small-index.ts';
 import { type StageLimits, split } from './stage-changes.ts';
 import type { Findings, TreeScanner } from './tree-scanner.ts';
@@ -20,8 +20,8 @@ interface QuickChanges {
   /** For the patch. */
   readonly directory: string;
   readonly limits: StageLimits;
-  /** Made when git is needed. */
-  readonly repo: () => Promise<ScratchRepo>;
+  /** PATH for git. */
+  readonly path: string;
 }
 
 const sha1Length = 40;
@@ -47,7 +47,9 @@ export async function takeQuickly(quick: QuickChanges, signal: AbortSignal): Pro
   const found = await scanner.scan({ index: join(snapshot.directory, 'index'), workTree, momentNs }, signal);
   if (found === null) return null;
   if (found.suspects.length + found.others.length === 0) return nothing;
-  const repo = await quick.repo();
+  const gitDir = join(snapshot.directory, `read-${randomBytes(4).toString('hex')}`);
+  const { objects, baseCommit } = snapshot;
+  const repo = await makeScratchRepo({ gitDir, workTree, objects, baseCommit, path: quick.path, readsOnly: true });
   const added = await addedAmong(repo, found, signal);
   if (added === null || !(await arePlain(quick, found, added))) return null;
   if (found.suspects.length + added.length === 0) return nothing;
@@ -91,27 +93,24 @@ function isOrdinary(path: string): boolean {
   return path.split('/').every((name) => !/^(?:\.git|git~)/i.test(name) || /^\.git(?:ignore|keep|hub)$/.test(name));
 }
 
-/** True if all of it would be staged: files and links that can be read, not too large, and no attributes that may say else. */
+/** True if all of it would be staged: files and links, not too large, and no attributes that may say else. */
 async function arePlain(
   { workTree, limits }: QuickChanges,
   { suspects }: Findings,
   added: readonly string[],
 ): Promise<boolean> {
-  let bytes = 0;
-  for (const path of [...suspects.map((entry) => entry.path), ...added]) {
-    if (path === attributesFile || path.endsWith(`/${attributesFile}`)) return false;
-    const size = await sizeOf(Buffer.from(join(workTree, path), 'latin1'));
-    if (size === null || size > limits.maxFileBytes) return false;
-    bytes += size;
-  }
-  return bytes <= limits.maxTotalBytes && suspects.length + added.length <= limits.maxFiles;
+  const paths = [...suspects.map((entry) => entry.path), ...added];
+  if (paths.some((path) => path === attributesFile || path.endsWith(`/${attributesFile}`))) return false;
+  const sizes = await Promise.all(paths.map((path) => sizeOf(Buffer.from(join(workTree, path), 'latin1'))));
+  const bytes = sizes.reduce<number>((sum, size) => sum + (size ?? Number.POSITIVE_INFINITY), 0);
+  const largest = Math.max(0, ...sizes.map(Number));
+  return largest <= limits.maxFileBytes && bytes <= limits.maxTotalBytes && paths.length <= limits.maxFiles;
 }
 
-/** 0 if it is gone; null if it is neither a file that can be read nor a link. */
+/** 0 if it is gone; null if it is neither a file nor a link. Git says which of them it cannot read. */
 async function sizeOf(file: Buffer): Promise<number | null> {
   try {
     const stats = await lstat(file);
-    if (stats.isFile()) await access(file, constants.R_OK);
     return stats.isFile() || stats.isSymbolicLink() ? stats.size : null;
   } catch (error) {
     return error instanceof Error && 'code' in error && error.code === 'ENOENT' ? 0 : null;

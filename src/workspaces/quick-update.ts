@@ -6,6 +6,8 @@ import { readRef } from './read-ref.ts';
 
 /** Takes what changed since: seconds for a base that has moved far. */
 const timeoutMs = 600_000;
+/** What is lost when the machine stops is made anew: nobody waits for the disk. */
+export const unsynced = ['-c', 'core.fsync=none'];
 const tagPrefix = 'refs/tags/';
 
 /**
@@ -22,7 +24,7 @@ export async function updateQuickly(git: Git, base: BaseState, path: string, sig
   if (from === null || to === null || (await needsFetch(base.gitDir, gitDir))) return false;
   const common = { cwd: path, timeoutMs, signal };
   const objects = [join(base.gitDir, 'objects')];
-  const packing = ['pack-objects', '--revs', '--non-empty', '-q', join(gitDir, 'objects', 'pack', 'pack')];
+  const packing = [...unsynced, 'pack-objects', '--revs', '--non-empty', '-q', join(gitDir, 'objects', 'pack', 'pack')];
   // Both read the base's store, so neither waits for the other. Workers would be further processes.
   const reading = ['-c', 'checkout.workers=1', 'read-tree', '-m', '-u', from, to];
   const done = await Promise.allSettled([
