@@ -22,7 +22,7 @@ const maxPackedRefsBytes = 8 * 1024 * 1024;
 /** Never rejects: without its commits a change set is still worth having. */
 export async function readCommits(
   log: Log,
-  repo: ScratchRepo,
+  repo: () => Promise<ScratchRepo>,
   job: { readonly path: string; readonly baseCommit: string | null },
   signal: AbortSignal,
 ): Promise<AgentCommits & Pick<ChangeSummary, 'truncated' | 'problem'>> {
@@ -41,14 +41,14 @@ export async function readCommits(
  * and its objects by a git that knows nothing else of it. Rejects if that repository is not as git makes it.
  */
 async function readAgentCommits(
-  repo: ScratchRepo,
+  openRepo: () => Promise<ScratchRepo>,
   { path, baseCommit }: { readonly path: string; readonly baseCommit: string | null },
   signal: AbortSignal,
 ): Promise<AgentCommits> {
   const gitDir = join(path, '.git');
   const headCommit = await headCommitOf(gitDir);
   if (headCommit === null || headCommit === baseCommit) return { headCommit, commitsMade: 0, commits: [] };
-  const objects = await ownObjects(gitDir);
+  const [objects, repo] = [await ownObjects(gitDir), await openRepo()];
   const range = ['--end-of-options', headCommit, ...(baseCommit === null ? [] : [`^${baseCommit}`]), '--'];
   const format = '--format=%H%n%an%n%ae%n%aI%n%B';
   const plain = ['--no-mailmap', '--no-notes', '--no-decorate', '--no-show-signature', '--no-patch', '--no-color'];

@@ -7,10 +7,10 @@ import { headCommitOf, readSmallFile } from './agent-commits.ts';
 import type { Snapshot } from './change-taker.ts';
 import { readChangedFiles } from './changed-files.ts';
 import { cutAfterLastFile } from './cut-patch.ts';
-import { diffForms, plainDiff } from './diff-forms.ts';
 import { bytesOf, type NotedSubmodule, submodulesOf } from './note-filled.ts';
 import { identityOf, openScratchRepo } from './note-workspace.ts';
 import { type StageLimits, stageChanges } from './stage-changes.ts';
+import { diffForms, plainDiff } from './write-patch.ts';
 
 /** What a job changed inside submodules: in the patch, with the submodule's path before that of each file. */
 interface SubmoduleChanges {

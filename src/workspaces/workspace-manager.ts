@@ -41,6 +41,8 @@ export interface WorkspaceOptions extends ContentsSettings {
   readonly resultDir: (id: JobId) => string;
   /** The program that copies clones; the one beside the service by default. */
   readonly copier?: string;
+  /** The program that compares work trees with what was noted of them; the one beside the service by default. */
+  readonly scanner?: string;
   /** Other directories of the service in which many files come and go. */
   readonly busyDirectories?: readonly string[];
   /** All that git sees of the environment. */
@@ -123,7 +125,7 @@ export function createWorkspaceManager(options: WorkspaceOptions): GitWorkspaces
     async close() {
       base.close();
       contents.close();
-      await Promise.all([pool.close(), frozen.close()]);
+      await Promise.all([pool.close(), frozen.close(), taker.close()]);
       await removal.close();
     },
   };
