@@ -44,13 +44,13 @@ async function isAsItWas(workTree: string, { path, state, oid, size }: NotedLfsF
   signal.throwIfAborted();
   // A program that wrote it anew may have written the same; another mode is a change.
   if (modeOf(now) !== modeOf(state)) return false;
-  return (await digestOf(join(workTree, path), size)) === oid;
+  return (await digestOf(join(workTree, path), size, signal)) === oid;
 }
 
 const modeOf = (state: string): string | undefined => state.split(' ').at(-1);
 
 /** Null if it is no file of this size. */
-async function digestOf(path: string, size: number): Promise<string | null> {
+async function digestOf(path: string, size: number, signal: AbortSignal): Promise<string | null> {
   try {
     await using file = await open(
       Buffer.from(path, 'latin1'),
@@ -59,9 +59,10 @@ async function digestOf(path: string, size: number): Promise<string | null> {
     const stats = await file.stat();
     if (!stats.isFile() || stats.size !== size) return null;
     const hash = createHash('sha256');
-    await pipeline(file.createReadStream({ autoClose: false }), hash);
+    await pipeline(file.createReadStream({ autoClose: false }), hash, { signal });
     return hash.digest('hex');
   } catch {
+    signal.throwIfAborted();
     return null; // A link, gone, or out of reach: then it is not what it was.
   }
 }

@@ -71,6 +71,24 @@ describe('with SUBMODULES', () => {
     expect(await workspace.changes()).not.toHaveProperty('leftOut');
   });
 
+  test('a server that gives no commit by its id is asked for its branches; one that lost the commit is said to have', async () => {
+    const root = await temporaryDirectory();
+    await writeFile(join(root, 'old-protocol'), '[protocol]\n\tversion = 0\n');
+    const { sub, origin, fixture } = await nested({
+      gitEnv: { ...gitEnv, GIT_CONFIG_GLOBAL: join(root, 'old-protocol') },
+    });
+    await sub.commit({ 's.txt': 'newer than recorded\n' });
+    {
+      await using workspace = await fixture.create();
+      expect(await readFile(join(workspace.path, 'libs/sub/s.txt'), 'utf8')).toBe('one\n');
+    }
+    await origin.git('update-index', '--cacheinfo', `160000,${'1'.repeat(40)},libs/sub`);
+    await origin.git('commit', '--quiet', '--message=lost');
+    await using workspace = await fixture.create();
+    const leftOut = [{ path: 'libs/sub', kind: 'submodule', reason: 'the remote has no such commit' }];
+    expect(await workspace.changes()).toMatchObject({ filesChanged: 0, leftOut });
+  });
+
   test('ready clones and copies have them, each fetched once, and none borrows from another place', async () => {
     const git = await wrapGit();
     const { fixture } = await nested({ gitEnv: git.env, poolSize: 3 });
@@ -214,36 +232,6 @@ describe('with SUBMODULES', () => {
     );
     expect(await sub.git('fsck')).toBe('');
   });
-});
-
-test('the password of the base is not given to a host that a commit names', async () => {
-  const root = await temporaryDirectory();
-  const heard = join(root, 'heard');
-  // Of each fetch the address that it names last but one, and who would be asked for a password.
-  const git = await wrapGit({
-    fetch: `for url; do case $url in https:*) echo "$url \${GIT_ASKPASS-none}" >>'${heard}'; echo away >&2; exit 128 ;; esac; done`,
-  });
-  const base = await createGitRepo(join(root, 'base'), { 'a.txt': 'a' });
-  const urls = { own: '../own.git', same: 'https://localhost:1/same', other: 'https://elsewhere.invalid/other' };
-  for (const [name, url] of Object.entries(urls)) {
-    await writeFile(join(base.path, '.gitmodules'), `[submodule "${name}"]\n\tpath = ${name}\n\turl = ${url}\n`, {
-      flag: 'a',
-    });
-    await base.git('update-index', '--add', '--cacheinfo', `160000,${'1'.repeat(40)},${name}`);
-  }
-  await base.git('add', '.gitmodules');
-  await base.git('commit', '--quiet', '--message=submodules');
-  await base.git('remote', 'add', 'origin', 'https://localhost:1/team/base.git');
-  const gitEnvWith = { ...git.env, GIT_ASKPASS: '/bin/askpass' };
-  const fixture = await startedFixture({ root, submodules: true, gitEnv: gitEnvWith });
-  await using workspace = await fixture.create();
-  expect((await workspace.changes())?.leftOut?.map(({ path }) => path)).toEqual(['other', 'own', 'same']);
-  const asked = new Set((await readFile(heard, 'utf8')).trim().split('\n'));
-  expect([...asked].toSorted((a, b) => a.localeCompare(b))).toEqual([
-    'https://elsewhere.invalid/other none',
-    'https://localhost:1/same /bin/askpass',
-    'https://localhost:1/team/own.git /bin/askpass',
-  ]);
 });
 
 test('without SUBMODULES nothing of this is done', async () => {
