@@ -5,7 +5,6 @@ import type { Log } from '../jobs/ports.ts';
 import type { BaseRepo, BaseState } from './base-repo.ts';
 import type { ChangeTaker, Snapshot } from './change-taker.ts';
 import { makeDirectory, type Preparation } from './preparation.ts';
-import { readRef } from './read-ref.ts';
 import type { Removal } from './removal.ts';
 
 /** Clones that are ready before a job needs one. */
@@ -63,11 +62,10 @@ export function createPool(options: PoolOptions): Pool {
     fill: filling.fill,
     async take(path, state, signal) {
       if (state.target !== null || members.length === 0) return null;
-      const wanted = await headOf(state);
-      const fresh = members.findIndex((member) => !isStale(member, wanted));
+      const fresh = members.findIndex((member) => !isStale(member, state.head));
       const [member] = members.splice(Math.max(0, fresh), 1);
       if (member === undefined) return null;
-      if (!isStale(member, wanted)) return await hand(options, member, path);
+      if (!isStale(member, state.head)) return await hand(options, member, path);
       const brought = await bring(options, { ...member, state }, options.prepare, signal);
       return brought === null ? null : await hand(options, brought, path);
     },
@@ -97,8 +95,7 @@ function createFilling(options: PoolOptions, directory: string, members: Member[
   /** A member is out of the list while it is brought up to date: nobody takes what is being changed. */
   async function refresh(): Promise<void> {
     const state = await base.peek(closing.signal);
-    const wanted = await headOf(state);
-    const nextStale = () => members.findIndex((member) => isStale(member, wanted));
+    const nextStale = () => members.findIndex((member) => isStale(member, state.head));
     for (let at = nextStale(); at !== -1 && goesOn(); at = nextStale()) {
       for (const member of members.splice(at, 1)) {
         const fresh = await bring(options, { ...member, state }, options.prepareLater, closing.signal);
@@ -188,9 +185,4 @@ async function hand({ removal, taker, log }: PoolOptions, member: Member, path: 
 
 function isStale({ snapshot }: Member, wanted: string | null): boolean {
   return snapshot.baseCommit !== wanted;
-}
-
-/** Null where the base has no commit yet. */
-export async function headOf({ gitDir, branch }: BaseState): Promise<string | null> {
-  return await readRef(gitDir, branch === null ? 'HEAD' : `refs/heads/${branch}`);
 }
