@@ -9,7 +9,6 @@ import type { Contents } from './contents.ts';
 import type { Copiers } from './copiers.ts';
 import type { Git } from './git.ts';
 import { makeDirectory, type Place, type Preparation } from './preparation.ts';
-import { readRef } from './read-ref.ts';
 import type { Removal } from './removal.ts';
 import type { TreeCopier } from './tree-copier.ts';
 
@@ -81,7 +80,7 @@ export function createFrozenKeeper(options: FrozenKeeperOptions): FrozenKeeper {
     const old = current;
     try {
       const state = await base.peek(closing);
-      const [commit, origin] = [await commitOf(state), await originOf(state)];
+      const [commit, origin] = [commitOf(state), await originOf(state)];
       if (commit === null || commit.length === sha256Length || isAt(old, commit, origin)) return;
       const usable = old?.origin === origin ? old : null;
       current = await freeze(options, { state, origin, usable, copier }, closing);
@@ -104,7 +103,7 @@ export function createFrozenKeeper(options: FrozenKeeperOptions): FrozenKeeper {
 
   async function claimFor(state: BaseState) {
     const frozen = current;
-    const [commit, origin] = [await commitOf(state), await originOf(state)];
+    const [commit, origin] = [commitOf(state), await originOf(state)];
     const isFresh = isAt(frozen, commit, origin);
     if (!isFresh) void renew();
     if (frozen === null || frozen.retired || commit === null || frozen.origin !== origin) return null;
@@ -179,8 +178,8 @@ async function fill(
   return await prepareLater.bring(place, signal);
 }
 
-async function commitOf({ gitDir, branch }: BaseState): Promise<string | null> {
-  return branch === null ? null : await readRef(gitDir, `refs/heads/${branch}`);
+function commitOf({ branch, head }: BaseState): string | null {
+  return branch === null ? null : head;
 }
 
 /** All but the commit that makes a clone what it is: a base made anew has another directory, a key put in its place another time. */

@@ -6,7 +6,6 @@ import type { BaseRepo, BaseState } from './base-repo.ts';
 import type { ChangeTaker, Snapshot } from './change-taker.ts';
 import { type Contents, isWhole } from './contents.ts';
 import { makeDirectory, type Preparation } from './preparation.ts';
-import { readRef } from './read-ref.ts';
 import type { Removal } from './removal.ts';
 
 /** Clones that are ready before a job needs one. */
@@ -65,11 +64,10 @@ export function createPool(options: PoolOptions): Pool {
     fill: filling.fill,
     async take(path, state, signal) {
       if (state.target !== null || members.length === 0) return null;
-      const wanted = await headOf(state);
-      const fresh = members.findIndex((member) => !isStale(member, wanted, contents));
+      const fresh = members.findIndex((member) => !isStale(member, state.head, contents));
       const [member] = members.splice(Math.max(0, fresh), 1);
       if (member === undefined) return null;
-      if (!isStale(member, wanted, contents)) return await hand(options, member, path);
+      if (!isStale(member, state.head, contents)) return await hand(options, member, path);
       const brought = await bring(options, { ...member, state }, options.prepare, signal);
       return brought === null ? null : await hand(options, brought, path);
     },
@@ -99,8 +97,7 @@ function createFilling(options: PoolOptions, directory: string, members: Member[
   /** A member is out of the list while it is brought up to date: nobody takes what is being changed. */
   async function refresh(): Promise<void> {
     const state = await base.peek(closing.signal);
-    const wanted = await headOf(state);
-    const nextStale = () => members.findIndex((member) => isStale(member, wanted, contents));
+    const nextStale = () => members.findIndex((member) => isStale(member, state.head, contents));
     for (let at = nextStale(); at !== -1 && goesOn(); at = nextStale()) {
       for (const member of members.splice(at, 1)) {
         const fresh = await bring(options, { ...member, state }, options.prepareLater, closing.signal);
@@ -191,9 +188,4 @@ async function hand({ removal, taker, log }: PoolOptions, member: Member, path: 
 function isStale({ snapshot }: Member, wanted: string | null, contents: Contents): boolean {
   if (snapshot.baseCommit !== wanted) return true;
   return snapshot.filled !== undefined && !isWhole(snapshot.filled, contents.revision());
-}
-
-/** Null where the base has no commit yet. */
-export async function headOf({ gitDir, branch }: BaseState): Promise<string | null> {
-  return await readRef(gitDir, branch === null ? 'HEAD' : `refs/heads/${branch}`);
 }
