@@ -16,11 +16,11 @@ build() {
 }
 
 failed=
-for program in supervise copytree; do
+for program in supervise copytree scantree; do
   # by rename: one that is running cannot be written to
   if [ "$(uname -s)" = Linux ] && command -v "${CC:-cc}" >/dev/null && build "$program"; then continue; fi
   failed=yes
   echo "$program not built: there is no C compiler for Linux here, or it failed" >&2
 done
-rm -f build.log supervise.new copytree.new
+rm -f build.log supervise.new copytree.new scantree.new
 [ -z "$failed" ] || [ "${1:-}" != --strict ]

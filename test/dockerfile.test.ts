@@ -59,6 +59,14 @@ describe('the image', () => {
     );
   });
 
+  test('it holds every program that a setting may ask for', () => {
+    const install = finalStage().find((line) => line.startsWith('RUN apt-get update')) ?? '';
+    const programs = ['bubblewrap', 'git', 'git-crypt', 'git-lfs', 'openssh-client'];
+    expect(programs.filter((name) => !install.includes(` ${name} `))).toEqual([]);
+    // Its package would have each git fetch large files at a checkout, also that of an agent.
+    expect(install).toContain('&& git lfs uninstall --system');
+  });
+
   test('it starts what npm start starts', () => {
     const { scripts } = z.object({ scripts: z.object({ start: z.string() }) }).parse(JSON.parse(read('package.json')));
     const [assignments = '', program = ''] = scripts.start.split(' exec ');
