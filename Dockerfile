@@ -22,8 +22,8 @@ RUN version="$(node -p "require('./package.json').devDependencies['@anthropic-ai
   && cp --dereference /opt/claude/bin/claude /build/claude \
   && test "$(env -i HOME=/tmp PATH=/usr/bin:/bin /build/claude --version | cut -d ' ' -f 1)" = "${version}"
 
-# The supervisor and the copier of clones, static: they need nothing of the final image. Without them jobs would be held
-# together less surely and start later: no build.
+# The supervisor, the copier of clones and the scanner of trees, static: they need nothing of the final image. Without them
+# jobs would be held together less surely, start later and end later: no build.
 FROM ${NODE_IMAGE} AS supervisor
 WORKDIR /build
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev

@@ -68,16 +68,17 @@ async function measure(root: string, files: number): Promise<void> {
   );
   print(`${poolSize} at once, the last one, to ${poolSize} clones`, [Math.max(...burst)], clone * poolSize);
 
+  // What is made ready in the background would take the cores from both.
+  await full(manager);
+  const changed = await Promise.all(made.slice(-3).map(changeFiles));
+  await printChanges('change set of 10 files, to `git status`', changed, 10);
+  await printChanges('change set of nothing, to `git status`', made.slice(-6, -3), 0);
   await full(manager);
   await commitChanges(base, 20);
   print(
     'pool hit, the base 20 files further',
     await repeat(1, async () => void made.push(await manager.create(createJobId(), never))),
   );
-
-  const changed = await Promise.all(made.slice(-3).map(changeFiles));
-  await printChanges('change set of 10 files, to `git status`', changed, 10);
-  await printChanges('change set of nothing, to `git status`', made.slice(-6, -3), 0);
   print('disposing', await repeat(changed.length, async (n) => await changed[n]?.[Symbol.asyncDispose]()));
   await manager.close();
 }

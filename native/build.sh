@@ -1,7 +1,7 @@
 #!/bin/sh
-# Builds the supervisor and the copier of clones beside their sources, where there is a C compiler and a Linux. Never fails:
-# without them the service says at its start that jobs are held together by their process group alone, and that git makes the
-# clones. With --strict a failure is one (the image).
+# Builds the supervisor, the copier of clones and the scanner of trees beside their sources, where there is a C compiler and a
+# Linux. Never fails: without them the service says at its start that jobs are held together by their process group alone, and
+# that git makes the clones; git then looks for changes too. With --strict a failure is one (the image).
 set -u
 cd "$(dirname "$0")" || exit 1
 
