@@ -282,14 +282,34 @@ static void look_for_others(struct hand *hand, int fd, const struct task *task, 
   if (any && count > 0) say_entry('~', task->first);
 }
 
+static int enter(int parent, const char *name) {
+  return openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+/* Follows no link, wherever in the path it is. Writes into the path. */
+static int open_directory(char *path) {
+  struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, .resolve = RESOLVE_NO_SYMLINKS};
+  int fd = (int)syscall(SYS_openat2, tree, path, &how, sizeof how);
+  /* An older kernel has no such call, some sandboxes refuse it. */
+  if (fd >= 0 || (errno != ENOSYS && errno != EPERM)) return fd;
+  fd = enter(tree, ".");
+  for (char *rest = path, *name; fd >= 0 && (name = strsep(&rest, "/")) != NULL;) {
+    int parent = fd;
+    fd = enter(parent, name);
+    int error = errno;
+    close(parent);
+    errno = error;
+  }
+  return fd;
+}
+
 static void look_into(struct hand *hand, const struct task *task) {
   char path[MAX_PATH] = ".";
   if (task->length > 0) {
     memcpy(path, path_of(task->first), task->length);
     path[task->length] = 0;
   }
-  struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, .resolve = RESOLVE_NO_SYMLINKS};
-  int fd = (int)syscall(SYS_openat2, tree, path, &how, sizeof how);
+  int fd = open_directory(path);
   if (fd < 0 && errno == ENOENT) {
     for (uint32_t n = task->first; n < task->end && doubt_why == NULL; n += 1) say_entry('=', n);
   } else if (fd < 0) doubt("a directory is out of reach, or is none");
