@@ -22,20 +22,23 @@ RUN version="$(node -p "require('./package.json').devDependencies['@anthropic-ai
   && cp --dereference /opt/claude/bin/claude /build/claude \
   && test "$(env -i HOME=/tmp PATH=/usr/bin:/bin /build/claude --version | cut -d ' ' -f 1)" = "${version}"
 
-# The supervisor and the copier of clones, static: they need nothing of the final image. Without them jobs would be held
-# together less surely and start later: no build.
+# The supervisor, the copier of clones and the scanner of trees, static: they need nothing of the final image. Without them
+# jobs would be held together less surely, start later and end later: no build.
 FROM ${NODE_IMAGE} AS supervisor
 WORKDIR /build
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev
-COPY native/supervise.c native/copytree.c native/build.sh ./
+COPY native/supervise.c native/copytree.c native/scantree.c native/build.sh ./
 RUN sh build.sh --strict \
   && test "$(./supervise self-test)" = 'supervise 2' \
-  && ./copytree prepare . | grep -q '^copytree 1 '
+  && ./copytree prepare . | grep -q '^copytree 1 ' \
+  && ./scantree serve </dev/null
 
 FROM ${NODE_IMAGE}
-# tini is PID 1: node there would keep zombies. bubblewrap is for ISOLATION=namespace. The rest is what git needs to clone over https and ssh, and to unlock a clone.
+# tini is PID 1: node there would keep zombies. bubblewrap is for ISOLATION=namespace. The rest is what git needs to clone over https and ssh, to unlock a clone, and for LFS.
+# The package of git-lfs lets every git on the system fetch large files at each checkout: an agent's would fail at it, without credentials. Clones that have them say so themselves.
 RUN apt-get update \
-  && apt-get install -y --no-install-recommends bubblewrap ca-certificates git git-crypt openssh-client tini \
+  && apt-get install -y --no-install-recommends bubblewrap ca-certificates git git-crypt git-lfs openssh-client tini \
+  && git lfs uninstall --system --skip-repo \
   && rm -rf /var/lib/apt/lists/*
 # A numeric user, so that Kubernetes can see that it is not root. The CLI refuses to skip its permission prompts as root.
 RUN groupadd --gid 10001 agent \
@@ -44,11 +47,13 @@ RUN groupadd --gid 10001 agent \
 WORKDIR /app
 COPY --from=claude /build/claude /usr/local/bin/claude
 COPY --from=dependencies /app/node_modules ./node_modules
-COPY --from=supervisor /build/supervise /build/copytree ./native/
+COPY --from=supervisor /build/supervise /build/copytree /build/scantree ./native/
 COPY package.json LICENSE ./
 COPY src ./src
 # Each start is then half a second and 35 MB cheaper. Read by the user below, written by nobody.
 ENV NODE_COMPILE_CACHE=/app/compiled
+# One pool of memory for all threads: what one gives back the others can use (glibc's default is eight per processor).
+ENV MALLOC_ARENA_MAX=1
 COPY native/precompile.sh ./native/
 RUN sh native/precompile.sh && chmod -R a+rX compiled && test -n "$(ls compiled)"
 # The image runs in a network of its own, so it listens on all of it; what is published is the operator's choice.

@@ -1,9 +1,7 @@
-import { createHash } from 'node:crypto';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { join } from 'node:path';
 import autocannon from 'autocannon';
-import Fastify from 'fastify';
-import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
-import { z } from 'zod';
 import { row } from './figures.ts';
 import { agents, headers, startService } from './running-service.ts';
 
@@ -13,7 +11,7 @@ const prompt = 'x'.repeat(200);
 
 /** Answers of a held queue: one job that never ends keeps the only place. Each submit is answered after its commit. */
 export async function benchAccepting(): Promise<void> {
-  const bare = await bareServer();
+  await using bare = await startBare();
   await using service = await startService({
     CLAUDE_BIN: join(agents, 'fake-claude.mjs'),
     MAX_CONCURRENCY: '1',
@@ -30,30 +28,22 @@ export async function benchAccepting(): Promise<void> {
   row(what, submit.requests.average, barePost.requests.average, 'req/s');
   row('  its latency p99', submit.latency.p99, barePost.latency.p99, 'ms');
   if (submit.non2xx > 0) throw new Error(`${submit.non2xx} submits were refused`);
-  await bare.close();
 }
 
 async function load(url: string, options: object) {
   return await autocannon({ url, connections: clients, duration: seconds, ...options });
 }
 
-/** What any such service needs: the body parsed and validated, the token compared by its digest. Keeps nothing. */
-async function bareServer() {
-  const app = Fastify().withTypeProvider<ZodTypeProvider>();
-  app.setValidatorCompiler(validatorCompiler);
-  app.setSerializerCompiler(serializerCompiler);
-  const digest = (text: string) => createHash('sha256').update(text).digest('hex');
-  const expected = digest(headers.authorization);
-  app.addHook('onRequest', async (request, reply) => {
-    if (request.method === 'POST' && digest(request.headers.authorization ?? '') !== expected)
-      await reply.code(401).send();
-  });
-  app.get('/health', () => ({ status: 'ok' }));
-  const body = z.strictObject({ prompt: z.string().min(1), max_budget_usd: z.number().gt(0).default(5) });
-  const answer = z.object({ job_id: z.string(), status: z.string(), queue_position: z.int() });
-  app.post('/execute', { schema: { body, response: { 202: answer } } }, async (_request, reply) => {
-    return await reply.code(202).send({ job_id: 'job_x', status: 'queued', queue_position: 1 });
-  });
-  const url = await app.listen({ host: '127.0.0.1', port: 0 });
-  return { url, close: () => app.close() };
+async function startBare() {
+  const program = join(import.meta.dirname, 'bare-server.ts');
+  const child = spawn(process.execPath, [program, 'bench-token'], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const exit = once(child, 'exit');
+  const [line]: unknown[] = await once(child.stdout.setEncoding('utf8'), 'data');
+  return {
+    url: String(line).trim(),
+    async [Symbol.asyncDispose]() {
+      child.kill('SIGTERM');
+      await exit;
+    },
+  };
 }

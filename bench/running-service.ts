@@ -25,6 +25,7 @@ export async function startService(settings: Readonly<Record<string, string>>): 
   const child = spawn(process.execPath, ['--max-semi-space-size=4', join(root, 'src', 'main.ts')], {
     env: {
       NODE_COMPILE_CACHE: join(root, 'node_modules', '.cache', 'compiled'),
+      MALLOC_ARENA_MAX: '1',
       PATH: process.env['PATH'] ?? '/usr/bin:/bin',
       HOME: dir,
       DATA_DIR: join(dir, 'data'),

@@ -42,8 +42,7 @@ async function measure(root: string, files: number): Promise<void> {
   );
   const clone = median(clones);
   console.log(`  git clone --local${' '.repeat(23)} ${clone.toFixed(1).padStart(9)} ms   1.0`);
-  const print = (what: string, ms: readonly number[], unit = clone) =>
-    console.log(`  ${what.padEnd(40)} ${median(ms).toFixed(1).padStart(9)} ms   ${(median(ms) / unit).toPrecision(2)}`);
+  const print = (what: string, ms: readonly number[], unit = clone) => printRatio(what, ms, unit);
 
   const { manager: bare, frozen } = await startManager(root, 'no-pool', base, 0);
   const made: Workspace[] = [await bare.create(createJobId(), never)];
@@ -69,34 +68,39 @@ async function measure(root: string, files: number): Promise<void> {
   );
   print(`${poolSize} at once, the last one, to ${poolSize} clones`, [Math.max(...burst)], clone * poolSize);
 
+  // What is made ready in the background would take the cores from both.
+  await full(manager);
+  const changed = await Promise.all(made.slice(-3).map(changeFiles));
+  await printChanges('change set of 10 files, to `git status`', changed, 10);
+  await printChanges('change set of nothing, to `git status`', made.slice(-6, -3), 0);
   await full(manager);
   await commitChanges(base, 20);
   print(
     'pool hit, the base 20 files further',
     await repeat(1, async () => void made.push(await manager.create(createJobId(), never))),
   );
-
-  const changed = await Promise.all(made.slice(-3).map(changeFiles));
-  const statuses = changed.map(
-    ({ path }) =>
-      async () =>
-        await git(path, ['status', '--porcelain']),
-  );
-  for (const status of statuses) await status();
-  const statusMs = median(await repeat(statuses.length, async (n) => await statuses[n]?.()));
-  print(
-    'change set of 10 files, to `git status`',
-    await repeat(changed.length, async (n) => await take(changed[n], 10)),
-    statusMs,
-  );
-  const unchanged = made.slice(-6, -3);
-  print(
-    'change set of nothing, to `git status`',
-    await repeat(unchanged.length, async (n) => await take(unchanged[n], 0)),
-    statusMs,
-  );
   print('disposing', await repeat(changed.length, async (n) => await changed[n]?.[Symbol.asyncDispose]()));
   await manager.close();
+}
+
+function printRatio(what: string, ms: readonly number[], unit: number): void {
+  console.log(`  ${what.padEnd(40)} ${median(ms).toFixed(1).padStart(9)} ms   ${(median(ms) / unit).toPrecision(2)}`);
+}
+
+/** By turns in the same trees, after a look at each: whoever comes first fetches from the disk what both need. */
+async function printChanges(what: string, workspaces: readonly Workspace[], files: number): Promise<void> {
+  const statuses: number[] = [];
+  const changes: number[] = [];
+  for (let round = 0; round <= rounds; round += 1) {
+    for (const workspace of workspaces) {
+      const [status = 0] = await repeat(1, () => git(workspace.path, ['status', '--porcelain']));
+      const [change = 0] = await repeat(1, () => take(workspace, files));
+      if (round === 0) continue;
+      statuses.push(status);
+      changes.push(change);
+    }
+  }
+  printRatio(what, changes, median(statuses));
 }
 
 async function changeFiles(workspace: Workspace): Promise<Workspace> {

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Builds the supervisor and the copier of clones beside their sources, where there is a C compiler and a Linux. Never fails:
-# without them the service says at its start that jobs are held together by their process group alone, and that git makes the
-# clones. With --strict a failure is one (the image).
+# Builds the supervisor, the copier of clones and the scanner of trees beside their sources, where there is a C compiler and a
+# Linux. Never fails: without them the service says at its start that jobs are held together by their process group alone, and
+# that git makes the clones; git then looks for changes too. With --strict a failure is one (the image).
 set -u
 cd "$(dirname "$0")" || exit 1
 
@@ -16,11 +16,11 @@ build() {
 }
 
 failed=
-for program in supervise copytree; do
+for program in supervise copytree scantree; do
   # by rename: one that is running cannot be written to
   if [ "$(uname -s)" = Linux ] && command -v "${CC:-cc}" >/dev/null && build "$program"; then continue; fi
   failed=yes
   echo "$program not built: there is no C compiler for Linux here, or it failed" >&2
 done
-rm -f build.log supervise.new copytree.new
+rm -f build.log supervise.new copytree.new scantree.new
 [ -z "$failed" ] || [ "${1:-}" != --strict ]

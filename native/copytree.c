@@ -18,6 +18,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/fs.h>
 #include <pthread.h>
 #include <signal.h>
@@ -43,6 +44,8 @@
 /* Above it the kernel copies; below it a read and a write are fewer calls. */
 #define BUFFER_BYTES (128 * 1024)
 #define CHUNK_BYTES (1 << 30)
+/* Sharing the blocks of a smaller file takes as long as copying it, and waits for the disk where it was just written. */
+#define MIN_SHARED_BYTES (16 * 1024)
 #define ENTRIES_AT_ONCE 256
 /* Fixed part of an entry of the index: times, numbers, id (20 bytes) and flags. */
 #define ENTRY_BYTES 62
@@ -118,8 +121,6 @@ static struct task *new_task(const char *directory, size_t bytes) {
   return task;
 }
 
-/* ---- copying ---- */
-
 static bool write_all(int fd, const char *bytes, size_t count) {
   while (count > 0) {
     ssize_t wrote = write(fd, bytes, count);
@@ -130,9 +131,152 @@ static bool write_all(int fd, const char *bytes, size_t count) {
   return true;
 }
 
+/* ---- the index ---- */
+
+struct sha1 {
+  uint32_t state[5];
+};
+
+static uint32_t rotated(uint32_t value, int bits) { return value << bits | value >> (32 - bits); }
+
+static uint32_t read_32(const unsigned char *at) {
+  return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
+
+static void write_32(unsigned char *at, uint64_t value) {
+  for (int n = 0; n < 4; n += 1) at[n] = (unsigned char)(value >> (24 - 8 * n));
+}
+
+static void sha1_block(struct sha1 *hash, const unsigned char *block) {
+  static const uint32_t constants[] = {0x5a827999, 0x6ed9eba1, 0x8f1bbcdc, 0xca62c1d6};
+  uint32_t words[80], a = hash->state[0], b = hash->state[1], c = hash->state[2], d = hash->state[3], e = hash->state[4];
+  for (int n = 0; n < 16; n += 1) words[n] = read_32(block + 4 * n);
+  for (int n = 16; n < 80; n += 1) words[n] = rotated(words[n - 3] ^ words[n - 8] ^ words[n - 14] ^ words[n - 16], 1);
+  for (int n = 0; n < 80; n += 1) {
+    uint32_t mixed = n < 20 ? (b & c) | (~b & d) : n >= 40 && n < 60 ? (b & c) | (b & d) | (c & d) : b ^ c ^ d;
+    uint32_t next = rotated(a, 5) + mixed + e + constants[n / 20] + words[n];
+    e = d;
+    d = c;
+    c = rotated(b, 30);
+    b = a;
+    a = next;
+  }
+  hash->state[0] += a;
+  hash->state[1] += b;
+  hash->state[2] += c;
+  hash->state[3] += d;
+  hash->state[4] += e;
+}
+
+static void sha1(const unsigned char *bytes, size_t count, unsigned char *result) {
+  struct sha1 hash = {{0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0}};
+  size_t done = 0;
+  for (; done + 64 <= count; done += 64) sha1_block(&hash, bytes + done);
+  unsigned char last[128] = {0};
+  size_t rest = count - done, length = rest < 56 ? 64 : 128;
+  memcpy(last, bytes + done, rest);
+  last[rest] = 0x80;
+  write_32(last + length - 8, (uint64_t)count >> 29);
+  write_32(last + length - 4, (uint64_t)count << 3);
+  for (size_t n = 0; n < length; n += 64) sha1_block(&hash, last + n);
+  for (int n = 0; n < 5; n += 1) write_32(result + 4 * n, hash.state[n]);
+}
+
+static unsigned char *index_bytes;
+static size_t index_size;
+static size_t *entries;
+static uint32_t entry_count;
+static bool *noted;
+static atomic_uint next_entry;
+
+static bool is_extended(const unsigned char *entry) { return (entry[60] & 0x40) != 0; }
+
+static const char *path_of(const unsigned char *entry) {
+  return (const char *)entry + ENTRY_BYTES + (is_extended(entry) ? 2 : 0);
+}
+
+/* False if it is not an index that we know. */
+static bool find_entries(void) {
+  if (index_size < 12 + HASH_BYTES || memcmp(index_bytes, "DIRC", 4) != 0) return false;
+  uint32_t version = read_32(index_bytes + 4);
+  entry_count = read_32(index_bytes + 8);
+  if ((version != 2 && version != 3) || entry_count > index_size / ENTRY_BYTES) return false;
+  size_t end = index_size - HASH_BYTES, at = 12;
+  entries = allocate((entry_count + 1) * sizeof *entries);
+  noted = calloc(entry_count + 1, sizeof *noted);
+  if (noted == NULL) abort();
+  for (uint32_t n = 0; n < entry_count; n += 1) {
+    entries[n] = at;
+    if (at + ENTRY_BYTES + 2 >= end) return false;
+    size_t start = (size_t)((const unsigned char *)path_of(index_bytes + at) - index_bytes);
+    size_t length = strnlen((const char *)index_bytes + start, end - start);
+    /* Ended by one to eight NULs. */
+    at += (start - at + length + 8) & ~(size_t)7;
+    if (at > end) return false;
+  }
+  return true;
+}
+
+static bool is_same(const unsigned char *entry, const struct stat *stat) {
+  return read_32(entry) == (uint32_t)stat->st_ctim.tv_sec && read_32(entry + 8) == (uint32_t)stat->st_mtim.tv_sec &&
+         (read_32(entry + 4) == 0 || read_32(entry + 4) == (uint32_t)stat->st_ctim.tv_nsec) &&
+         read_32(entry + 20) == (uint32_t)stat->st_ino && read_32(entry + 36) == (uint32_t)stat->st_size;
+}
+
+static void note(unsigned char *entry, const struct stat *stat) {
+  const uint64_t values[] = {
+      (uint64_t)stat->st_ctim.tv_sec, (uint64_t)stat->st_ctim.tv_nsec, (uint64_t)stat->st_mtim.tv_sec,
+      (uint64_t)stat->st_mtim.tv_nsec, stat->st_dev, stat->st_ino,
+  };
+  for (int n = 0; n < 6; n += 1) write_32(entry + 4 * n, values[n]);
+  write_32(entry + 28, stat->st_uid);
+  write_32(entry + 32, stat->st_gid);
+  write_32(entry + 36, (uint64_t)stat->st_size);
+}
+
+/* Of a file that was just copied: false if it is another one than the index names. The index may lack it. */
+static bool note_copied(const char *path, const struct stat *from, const struct stat *to) {
+  uint32_t low = 0, high = entry_count;
+  while (low < high) {
+    uint32_t middle = low + (high - low) / 2;
+    unsigned char *entry = index_bytes + entries[middle];
+    int order = strcmp(path_of(entry), path);
+    if (order == 0) {
+      if (!is_same(entry, from)) return false;
+      note(entry, to);
+      noted[middle] = true;
+      return true;
+    }
+    if (order < 0) low = middle + 1;
+    else high = middle;
+  }
+  return true;
+}
+
+static bool read_index(void) {
+  int fd = openat(source, ".git/index", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+  struct stat stat;
+  if (fd < 0 || fstat(fd, &stat) < 0 || !S_ISREG(stat.st_mode)) return false;
+  index_size = (size_t)stat.st_size;
+  index_bytes = allocate(index_size + 1);
+  size_t got = 0;
+  for (ssize_t more; got < index_size && (more = read(fd, index_bytes + got, index_size - got)) > 0;) got += (size_t)more;
+  close(fd);
+  return got == index_size;
+}
+
+static bool write_index(void) {
+  int fd = openat(target, ".git/index", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+  if (fd < 0) return false;
+  bool done = write_all(fd, (const char *)index_bytes, index_size);
+  return close(fd) == 0 && done;
+}
+
+/* ---- copying ---- */
+
 static bool copy_content(int from, int to, off_t size, char *buffer) {
   if (size == 0) return true;
-  if (set.reflink && ioctl(to, FICLONE, from) == 0) return true;
+  if (set.reflink && size >= MIN_SHARED_BYTES && ioctl(to, FICLONE, from) == 0) return true;
   if (size > BUFFER_BYTES) {
     ssize_t copied;
     while ((copied = copy_file_range(from, NULL, to, NULL, CHUNK_BYTES, 0)) > 0) continue;
@@ -160,7 +304,7 @@ static bool copy_link(int from, int to, const char *name) {
   return utimensat(to, name, times, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-static bool copy_file(int from, int to, const char *name, char *buffer) {
+static bool copy_file(int from, int to, const char *directory, const char *name, char *buffer) {
   /* Not blocking: what is no file must be found out, not waited for. */
   int in = openat(from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
   if (in < 0) return errno == ELOOP && copy_link(from, to, name);
@@ -174,6 +318,18 @@ static bool copy_file(int from, int to, const char *name, char *buffer) {
   if (done) out = openat(to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, stat.st_mode & 07777);
   struct timespec times[] = {{.tv_nsec = UTIME_OMIT}, stat.st_mtim};
   done = done && out >= 0 && copy_content(in, out, stat.st_size, buffer) && futimens(out, times) == 0;
+  if (done) {
+    char path[PATH_MAX];
+    struct stat copied;
+    /* As the index has it: without the leading "./". */
+    bool is_root = directory[1] == 0;
+    int length = snprintf(path, sizeof path, "%s%s%s", is_root ? "" : directory + 2, is_root ? "" : "/", name);
+    done = length < (int)sizeof path && fstat(out, &copied) == 0;
+    if (done && !note_copied(path, &stat, &copied)) {
+      fail("the frozen clone was changed: %s", path);
+      done = false;
+    }
+  }
   int error = errno;
   close(in);
   if (out >= 0 && close(out) < 0 && done) {
@@ -190,7 +346,7 @@ static void copy_batch(const struct task *task, char *buffer) {
   if (from < 0 || to < 0) fail_at("open", task->directory, "");
   const char *name = task->names;
   for (int n = 0; n < task->files && !failed; n += 1, name += strlen(name) + 1) {
-    if (!copy_file(from, to, name, buffer)) fail_at("copy", task->directory, name);
+    if (!copy_file(from, to, task->directory, name, buffer)) fail_at("copy", task->directory, name);
   }
   files += task->files;
   if (from >= 0) close(from);
@@ -275,112 +431,14 @@ static void in_threads(void *(*work)(void *)) {
   for (int n = 0; n < started; n += 1) pthread_join(others[n], NULL);
 }
 
-/* ---- the index ---- */
-
-struct sha1 {
-  uint32_t state[5];
-};
-
-static uint32_t rotated(uint32_t value, int bits) { return value << bits | value >> (32 - bits); }
-
-static uint32_t read_32(const unsigned char *at) {
-  return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
-}
-
-static void write_32(unsigned char *at, uint64_t value) {
-  for (int n = 0; n < 4; n += 1) at[n] = (unsigned char)(value >> (24 - 8 * n));
-}
-
-static void sha1_block(struct sha1 *hash, const unsigned char *block) {
-  static const uint32_t constants[] = {0x5a827999, 0x6ed9eba1, 0x8f1bbcdc, 0xca62c1d6};
-  uint32_t words[80], a = hash->state[0], b = hash->state[1], c = hash->state[2], d = hash->state[3], e = hash->state[4];
-  for (int n = 0; n < 16; n += 1) words[n] = read_32(block + 4 * n);
-  for (int n = 16; n < 80; n += 1) words[n] = rotated(words[n - 3] ^ words[n - 8] ^ words[n - 14] ^ words[n - 16], 1);
-  for (int n = 0; n < 80; n += 1) {
-    uint32_t mixed = n < 20 ? (b & c) | (~b & d) : n >= 40 && n < 60 ? (b & c) | (b & d) | (c & d) : b ^ c ^ d;
-    uint32_t next = rotated(a, 5) + mixed + e + constants[n / 20] + words[n];
-    e = d;
-    d = c;
-    c = rotated(b, 30);
-    b = a;
-    a = next;
-  }
-  hash->state[0] += a;
-  hash->state[1] += b;
-  hash->state[2] += c;
-  hash->state[3] += d;
-  hash->state[4] += e;
-}
-
-static void sha1(const unsigned char *bytes, size_t count, unsigned char *result) {
-  struct sha1 hash = {{0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0}};
-  size_t done = 0;
-  for (; done + 64 <= count; done += 64) sha1_block(&hash, bytes + done);
-  unsigned char last[128] = {0};
-  size_t rest = count - done, length = rest < 56 ? 64 : 128;
-  memcpy(last, bytes + done, rest);
-  last[rest] = 0x80;
-  write_32(last + length - 8, (uint64_t)count >> 29);
-  write_32(last + length - 4, (uint64_t)count << 3);
-  for (size_t n = 0; n < length; n += 64) sha1_block(&hash, last + n);
-  for (int n = 0; n < 5; n += 1) write_32(result + 4 * n, hash.state[n]);
-}
-
-static unsigned char *index_bytes;
-static size_t index_size;
-static size_t *entries;
-static uint32_t entry_count;
-static atomic_uint next_entry;
-
-static bool is_extended(const unsigned char *entry) { return (entry[60] & 0x40) != 0; }
-
-static const char *path_of(const unsigned char *entry) {
-  return (const char *)entry + ENTRY_BYTES + (is_extended(entry) ? 2 : 0);
-}
-
-/* False if it is not an index that we know. */
-static bool find_entries(void) {
-  if (index_size < 12 + HASH_BYTES || memcmp(index_bytes, "DIRC", 4) != 0) return false;
-  uint32_t version = read_32(index_bytes + 4);
-  entry_count = read_32(index_bytes + 8);
-  if ((version != 2 && version != 3) || entry_count > index_size / ENTRY_BYTES) return false;
-  size_t end = index_size - HASH_BYTES, at = 12;
-  entries = allocate((entry_count + 1) * sizeof *entries);
-  for (uint32_t n = 0; n < entry_count; n += 1) {
-    entries[n] = at;
-    if (at + ENTRY_BYTES + 2 >= end) return false;
-    size_t start = (size_t)((const unsigned char *)path_of(index_bytes + at) - index_bytes);
-    size_t length = strnlen((const char *)index_bytes + start, end - start);
-    /* Ended by one to eight NULs. */
-    at += (start - at + length + 8) & ~(size_t)7;
-    if (at > end) return false;
-  }
-  return true;
-}
-
-static bool is_same(const unsigned char *entry, const struct stat *stat) {
-  return read_32(entry) == (uint32_t)stat->st_ctim.tv_sec && read_32(entry + 8) == (uint32_t)stat->st_mtim.tv_sec &&
-         (read_32(entry + 4) == 0 || read_32(entry + 4) == (uint32_t)stat->st_ctim.tv_nsec) &&
-         read_32(entry + 20) == (uint32_t)stat->st_ino && read_32(entry + 36) == (uint32_t)stat->st_size;
-}
-
-static void note(unsigned char *entry, const struct stat *stat) {
-  const uint64_t values[] = {
-      (uint64_t)stat->st_ctim.tv_sec, (uint64_t)stat->st_ctim.tv_nsec, (uint64_t)stat->st_mtim.tv_sec,
-      (uint64_t)stat->st_mtim.tv_nsec, stat->st_dev, stat->st_ino,
-  };
-  for (int n = 0; n < 6; n += 1) write_32(entry + 4 * n, values[n]);
-  write_32(entry + 28, stat->st_uid);
-  write_32(entry + 32, stat->st_gid);
-  write_32(entry + 36, (uint64_t)stat->st_size);
-}
-
+/* Links, and whatever else was not copied as a file. */
 static void *note_entries(void *unused) {
   for (;;) {
     uint32_t first = atomic_fetch_add(&next_entry, ENTRIES_AT_ONCE);
     if (first >= entry_count || failed) return unused;
     uint32_t end = first + ENTRIES_AT_ONCE < entry_count ? first + ENTRIES_AT_ONCE : entry_count;
     for (uint32_t n = first; n < end; n += 1) {
+      if (noted[n]) continue;
       unsigned char *entry = index_bytes + entries[n];
       struct stat stat;
       /* A submodule: git looks into the directory, not at its times. */
@@ -398,35 +456,12 @@ static void *note_entries(void *unused) {
   }
 }
 
-static bool read_index(void) {
-  int fd = openat(source, ".git/index", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-  struct stat stat;
-  if (fd < 0 || fstat(fd, &stat) < 0 || !S_ISREG(stat.st_mode)) return false;
-  index_size = (size_t)stat.st_size;
-  index_bytes = allocate(index_size + 1);
-  size_t got = 0;
-  for (ssize_t more; got < index_size && (more = read(fd, index_bytes + got, index_size - got)) > 0;) got += (size_t)more;
-  close(fd);
-  return got == index_size;
-}
-
-static bool write_index(void) {
-  int fd = openat(target, ".git/index", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
-  if (fd < 0) return false;
-  bool done = write_all(fd, (const char *)index_bytes, index_size);
-  return close(fd) == 0 && done;
-}
-
 static void copy_index(void) {
   next_entry = 0;
-  if (!read_index()) fail_at("read", ".git", "index");
-  else if (!find_entries()) fail("the index of the frozen clone is of another form");
-  else {
-    in_threads(note_entries);
-    if (failed) return;
-    sha1(index_bytes, index_size - HASH_BYTES, index_bytes + index_size - HASH_BYTES);
-    if (!write_index()) fail_at("write", ".git", "index");
-  }
+  in_threads(note_entries);
+  if (failed) return;
+  sha1(index_bytes, index_size - HASH_BYTES, index_bytes + index_size - HASH_BYTES);
+  if (!write_index()) fail_at("write", ".git", "index");
 }
 
 /* ---- requests ---- */
@@ -439,8 +474,10 @@ static void reset(void) {
   }
   free(index_bytes);
   free(entries);
+  free(noted);
   index_bytes = NULL;
   entries = NULL;
+  noted = NULL;
   if (source >= 0) close(source);
   if (target >= 0) close(target);
   source = target = -1;
@@ -453,6 +490,8 @@ static void copy(const char *from, const char *to) {
   if (source < 0) return fail_at("open", from, "");
   target = open(to, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (target < 0) return fail_at("open", to, "");
+  if (!read_index()) return fail_at("read", ".git", "index");
+  if (!find_entries()) return fail("the index of the frozen clone is of another form");
   push(new_task(".", 0));
   in_threads(copy_tasks);
   if (!failed) copy_index();

@@ -78,6 +78,8 @@ export function createWorkspaces(
     // Where none is configured: a name under a file, which cannot exist.
     gitCryptKey: config.GIT_CRYPT_KEY ?? '/dev/null/none',
     gitEnv: Object.fromEntries(gitEnv),
+    submodules: config.SUBMODULES,
+    lfs: config.LFS,
     room: roomSettings(config, dataDir),
   };
   return createWorkspaceClient(settings, log, meter);

@@ -23,6 +23,11 @@ function usd() {
     .refine((value) => value > 0 && value <= 1000, allowed);
 }
 
+const switchedOn = z
+  .string()
+  .regex(/^(true|false)$/, 'true or false')
+  .transform((text) => text === 'true');
+
 const path = z.string().min(1, 'a path').refine(noNul, 'a path without NUL');
 /** Empty is the same as absent, so that `${X:-}` in a compose file means none. */
 const optionalText = z
@@ -105,6 +110,16 @@ export const ConfigSchema = z
       .prefault('4194304')
       .describe('Longest prompt; the CLI itself takes up to 10 MiB'),
     GIT_CRYPT_KEY: optionalText.prefault('/secrets/git-crypt/key').describe('Unlocks each clone if the file exists'),
+    SUBMODULES: switchedOn
+      .prefault('false')
+      .describe(
+        'Whether workspaces hold the submodules of the base. Off by default, for whoever can commit chooses where they are fetched from (https, ssh, git)',
+      ),
+    LFS: switchedOn
+      .prefault('false')
+      .describe(
+        "Whether workspaces hold the content of LFS files, from the base's own remote; needs git-lfs. Off by default, for each workspace then takes that much more disk",
+      ),
     MAX_CONCURRENCY: integer(1, 1000).prefault('10').describe('Jobs that run at once'),
     MAX_QUEUE_DEPTH: integer(1, 1_000_000).prefault('100').describe('Jobs that are queued or running, together'),
     JOB_TTL_SECONDS: integer(1, 31_536_000)

@@ -226,7 +226,7 @@ async function begin({ workspaces, runner, jobs, warm, log }: Parts, signal: Abo
       if (!signal.aborted) warm?.begin();
       const reason = await workspaces.check();
       if (reason === null) return log.info({}, 'ready');
-      return log.warn({ reason }, 'jobs will fail until the base repository can be used');
+      return log.warn({ reason }, 'not ready: jobs fail, or lack a part of the base, until this is mended');
     } catch (error) {
       if (signal.aborted) return;
       log.error({ err: error }, 'could not begin to run jobs; trying again');

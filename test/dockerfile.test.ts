@@ -59,11 +59,21 @@ describe('the image', () => {
     );
   });
 
+  test('it holds every program that a setting may ask for', () => {
+    const install = finalStage().find((line) => line.startsWith('RUN apt-get update')) ?? '';
+    const programs = ['bubblewrap', 'git', 'git-crypt', 'git-lfs', 'openssh-client'];
+    expect(programs.filter((name) => !install.includes(` ${name} `))).toEqual([]);
+    // Its package would have each git fetch large files at a checkout, also that of an agent.
+    expect(install).toContain('&& git lfs uninstall --system');
+  });
+
   test('it starts what npm start starts', () => {
     const { scripts } = z.object({ scripts: z.object({ start: z.string() }) }).parse(JSON.parse(read('package.json')));
-    expect(finalStage()).toContain(
-      `CMD ${JSON.stringify(scripts.start.replace(/^\S+ exec /, '').split(' ')).replaceAll(',', ', ')}`,
-    );
+    const [assignments = '', program = ''] = scripts.start.split(' exec ');
+    expect(finalStage()).toContain(`CMD ${JSON.stringify(program.split(' ')).replaceAll(',', ', ')}`);
+    const names = assignments.split(' ').map((text) => text.split('=')[0]);
+    expect(names).toEqual(['NODE_COMPILE_CACHE', 'MALLOC_ARENA_MAX']);
+    for (const name of names) expect(finalStage().join('\n')).toContain(`ENV ${name}=`);
   });
 
   test('no package that it holds has an install script, for none is run', () => {

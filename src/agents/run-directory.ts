@@ -157,9 +157,12 @@ async function moveAway(
   } catch (error) {
     return paths.map((path) => [path, error]);
   }
-  const moves = await Promise.allSettled(paths.map((path, i) => moveIfThere(path, join(trash, String(i)))));
-  const isEmpty = moves.every((move) => move.status === 'rejected' || !move.value);
-  if (!isEmpty || !(await removeEmpty(trash))) remover.remove(trash);
+  const targets = paths.map((_, i) => join(trash, String(i)));
+  const moves = await Promise.allSettled(paths.map((path, i) => moveIfThere(path, targets[i] ?? trash)));
+  const moved = targets.filter((_, i) => moves[i]?.status === 'fulfilled' && moves[i].value);
+  // An agent that kept nothing leaves empty directories: those cost no process.
+  await Promise.all(moved.map(removeEmpty));
+  if (!(await removeEmpty(trash))) remover.remove(trash);
   return moves.map((move, i) => [paths[i] ?? '', move.status === 'rejected' ? move.reason : null]);
 }
 

@@ -25,6 +25,7 @@ import { useProcessingTime } from './openai/processing-time.ts';
 import { originForm } from './origin-form.ts';
 import { useRequestFraming } from './request-framing.ts';
 import { requestId } from './request-id.ts';
+import { createRequestLog } from './request-log.ts';
 import { changeRoutes } from './routes/changes.ts';
 import { docsRoutes, useOpenApi } from './routes/docs.ts';
 import { eventRoutes } from './routes/events.ts';
@@ -105,6 +106,7 @@ export async function createApp(deps: AppDeps): Promise<App> {
   const { headersMs, requestMs, checkMs } = deps.timeouts ?? defaultTimeouts;
   const app = Fastify({
     loggerInstance: deps.log,
+    childLoggerFactory: createRequestLog,
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: requestId,
     requestIdHeader: false,
@@ -171,6 +173,9 @@ function validatorOf(schema: unknown) {
 }
 
 function logResponse(request: FastifyRequest, reply: FastifyReply): void {
+  const { level } = request.log;
+  // Almost every request: its fields would be made for nobody.
+  if (reply.statusCode < 500 && level !== 'debug' && level !== 'trace') return;
   const fields = {
     method: request.method,
     // Without the query: callers put secrets there.

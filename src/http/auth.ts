@@ -1,4 +1,4 @@
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { hash, timingSafeEqual } from 'node:crypto';
 import bearerAuth from '@fastify/bearer-auth';
 import type { FastifyInstance } from 'fastify';
 import { ProblemError, unauthenticated } from './errors.ts';
@@ -28,7 +28,7 @@ export function createTokenVerifier(digests: readonly Buffer[]): VerifyToken {
 }
 
 export function tokenDigest(token: string): Buffer {
-  return createHash('sha256').update(token).digest();
+  return hash('sha256', token, 'buffer');
 }
 
 /** Every route but the public ones wants `Authorization: Bearer <token>`, before its body is read. */

@@ -22,6 +22,9 @@ export const ChangesSchema = z.object({
     .describe(
       'What became of `push_branch`; null where none was asked for, and where the service was killed before it',
     ),
+  left_out: z
+    .array(z.object({ path: z.string(), kind: z.enum(['submodule', 'lfs']), reason: z.string() }))
+    .describe('What the workspace lacked of the base commit though SUBMODULES or LFS is on; 20 at most'),
 });
 
 export const ChangeSetSchema = ChangesSchema.extend({

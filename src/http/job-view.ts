@@ -59,6 +59,7 @@ function changesView(changes: ChangeSummary): z.output<typeof ChangesSchema> {
     truncated: changes.truncated,
     problem: changes.problem,
     push: changes.push ?? null,
+    left_out: (changes.leftOut ?? []).map(({ path, kind, reason }) => ({ path, kind, reason })),
   };
 }
 

@@ -11,11 +11,17 @@ const maxValues = 100_000;
 /** JSON is UTF-8 (RFC 8259); ASCII is a part of it. In another charset the same bytes would be another prompt. */
 const charsets = ['utf-8', 'utf8', 'us-ascii'];
 
-const texts = new WeakMap<FastifyRequest, string>();
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** What came, of a request whose body was JSON; else empty. */
+    jsonText: string;
+  }
+}
 
 /** Reads JSON bodies: UTF-8 or nothing (a replaced byte would change a prompt), and refused by depth and number of values before they are parsed. */
 export function useJsonBodies(app: FastifyInstance): void {
   app.removeAllContentTypeParsers();
+  app.decorateRequest('jsonText', '');
   app.addHook('onRequest', (request, _reply, done) => {
     // Some clients send a type with every POST: where nothing is taken and nothing came, it means nothing.
     if (request.routeOptions.schema?.body === undefined && !hasBody(request)) delete request.headers['content-type'];
@@ -28,17 +34,12 @@ export function useJsonBodies(app: FastifyInstance): void {
       // An empty body is an absent one: clients send the header with every POST.
       if (body.length === 0) return done(null, undefined);
       const text = textOf(asBuffer(body));
-      texts.set(request, text);
+      request.jsonText = text;
       done(null, parseJson(text));
     } catch (error) {
       done(error instanceof Error ? error : new Error('body could not be read', { cause: error }), undefined);
     }
   });
-}
-
-/** The JSON of a request whose body was read; it lives as long as the request. */
-export function jsonTextOf(request: FastifyRequest): string {
-  return texts.get(request) ?? '';
 }
 
 function encodingRefusal(headers: FastifyRequest['headers']): string | undefined {

@@ -15,25 +15,27 @@ export function useNotFound(app: FastifyInstance): void {
     for (const name of [method].flat()) known.methods.add(name);
     routes.set(url, known);
   });
-  const refuse = (request: FastifyRequest): never => {
+  const refusalOf = (request: FastifyRequest): Error => {
     const path = request.url.split('?', 1)[0] ?? '';
     const allowed = [...routes.values()].flatMap(({ pattern, methods }) => (pattern.test(path) ? [...methods] : []));
     if (allowed.length > 0) {
       const allow = [...new Set(allowed)].sort().join(', ');
-      throw new ProblemError({
+      return new ProblemError({
         code: 'method_not_allowed',
         detail: `${request.method} is not allowed here; allowed: ${allow}`,
         headers: { allow },
       });
     }
     const problem = { code: 'not_found', detail: detailOf(path) } as const;
-    throw clientPath.test(path) ? openAiError(problem) : new ProblemError(problem);
+    return clientPath.test(path) ? openAiError(problem) : new ProblemError(problem);
   };
   // Before its body is looked at: there is no route that could say what it should be.
-  app.addHook('onRequest', async (request) => {
-    if (request.is404) refuse(request);
+  app.addHook('onRequest', (request, _reply, done) => {
+    done(request.is404 ? refusalOf(request) : undefined);
   });
-  app.setNotFoundHandler(refuse);
+  app.setNotFoundHandler((request) => {
+    throw refusalOf(request);
+  });
 }
 
 /** Where OpenAI clients land whose base URL lacks /v1: they read no body but that of OpenAI. */

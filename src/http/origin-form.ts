@@ -6,6 +6,8 @@ const unreserved = /^[A-Za-z0-9\-._~]$/;
  * as `1` (RFC 3986, section 6.2.2.2). The path tells in whose words an error is written: it must have one form.
  */
 export function originForm(target: string): string {
+  // Almost every target: nothing would be replaced in it.
+  if (target.startsWith('/') && !target.includes('%')) return target;
   const rest = target.replace(authority, '');
   const path = rest === target || rest.startsWith('/') ? rest : `/${rest}`;
   return path.replace(/%[0-9a-f]{2}/gi, (escaped) => {

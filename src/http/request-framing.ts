@@ -23,7 +23,13 @@ export function useRequestFraming(app: FastifyInstance): void {
 
 /** How often a header was sent: Node keeps one of several. */
 export function countHeader({ raw }: FastifyRequest, name: string): number {
-  return raw.rawHeaders.filter((text, at) => at % 2 === 0 && text.toLowerCase() === name).length;
+  const { rawHeaders } = raw;
+  let count = 0;
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const sent = rawHeaders[at] ?? '';
+    if (sent.length === name.length && sent.toLowerCase() === name) count += 1;
+  }
+  return count;
 }
 
 /** True where a body was announced, be it empty. */

@@ -17,6 +17,16 @@ export interface ChangeSummary {
   readonly problem: string | null;
   /** What became of the push that was asked for; absent where none was. */
   readonly push?: PushResult;
+  /** What the workspace lacked of its base commit, at most 20; absent where it lacked nothing that was switched on. */
+  readonly leftOut?: readonly LeftOut[];
+}
+
+/** A part of the base commit that could not be had. */
+export interface LeftOut {
+  readonly path: string;
+  readonly kind: 'submodule' | 'lfs';
+  /** A clause for a person, such as `the remote does not answer`. */
+  readonly reason: string;
 }
 
 export interface PushResult {

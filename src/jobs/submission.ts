@@ -21,7 +21,11 @@ export function createSubmission(deps: SubmissionDeps) {
     const refusal = (await deps.refusal?.()) ?? null;
     if (refusal !== null) throw new UnavailableError(refusal);
     const readyId = startsAtOnce(deps) ? (deps.readyIds?.reserve(wanted.spec) ?? null) : null;
-    const job = { id: readyId ?? createJobId(), createdAt: clock.now(), ...wanted };
+    const { caller, spec, idempotency } = wanted;
+    const id = readyId ?? createJobId();
+    const createdAt = clock.now();
+    const job =
+      idempotency === undefined ? { id, createdAt, caller, spec } : { id, createdAt, caller, spec, idempotency };
     const goneBefore = (deps.setClocks?.ages ?? clock).now() - deps.ttlMs;
     const admission = await store.jobs.submit(job, { maxUnfinished, goneBefore });
     // Not where the store does not answer: it may have written the job.

@@ -42,17 +42,14 @@ export function createSqliteStore({ file, log }: { readonly file: string; readon
 
 function createJobs(channel: WorkerChannel, incarnation: string): JobStore {
   return {
-    submit: async ({ idempotency, ...job }, { maxUnfinished, goneBefore = Number.MIN_SAFE_INTEGER }) => {
+    submit: async (job, { maxUnfinished, goneBefore = Number.MIN_SAFE_INTEGER }) => {
       if (!channel.hasRoom()) throw new UnavailableError('The job store is too slow to take on more now');
       const size = sizeOfSpec(job.spec);
-      const submitted = submittedJob({ ...job, ...(idempotency && { idempotency }) }, size);
-      const admitted = await channel.call('submit', { job: submitted, maxUnfinished, goneBefore }, size);
+      const admitted = await channel.call('submit', { job: submittedJob(job, size), maxUnfinished, goneBefore }, size);
       if (admitted === null) return { outcome: 'queue_full' };
       if ('outcome' in admitted) return admitted;
       // What the row says, without having it copied back.
-      const untouched = { status: 'queued', attempt: 0, startedAt: null, finishedAt: null, outcome: null } as const;
-      const followUp = job.spec.followUp === true ? ({ followUp: 'due' } as const) : {};
-      return { outcome: 'admitted', job: { ...job, ...admitted, ...followUp, ...untouched } };
+      return { outcome: 'admitted', job: admittedJob(job, admitted.seq, admitted.queuePosition) };
     },
     claim: async (freeSlots, startedAt) => {
       const jobs = await channel.call('claim', { freeSlots, startedAt });
@@ -96,17 +93,29 @@ function createMembership(channel: WorkerChannel, incarnation: string): Membersh
   };
 }
 
-function submittedJob({ spec, ...job }: NewJob, size: number): SubmittedJob {
+/** Written out, and what is absent left out, not spread: that took a tenth of all the time that a submit takes. */
+function submittedJob({ id, caller, createdAt, spec, idempotency }: NewJob, size: number): SubmittedJob {
   const { kind, followUp, after, maxAttempts, metadata } = spec;
   const isShort = size <= maxEncodedHere && spec.history === undefined && spec.outputSchema === undefined;
-  return {
-    ...job,
-    ...{ kind, metadata },
-    ...(followUp !== undefined && { followUp }),
-    ...(after !== undefined && { after }),
-    ...(maxAttempts !== undefined && { maxAttempts }),
+  const job: { -readonly [Key in keyof SubmittedJob]: SubmittedJob[Key] } = {
+    id,
+    caller,
+    createdAt,
+    kind,
+    metadata,
     spec: isShort ? { encoded: encodeSpec(spec) } : { whole: spec },
   };
+  if (idempotency !== undefined) job.idempotency = idempotency;
+  if (followUp !== undefined) job.followUp = followUp;
+  if (after !== undefined) job.after = after;
+  if (maxAttempts !== undefined) job.maxAttempts = maxAttempts;
+  return job;
+}
+
+function admittedJob({ id, caller, createdAt, spec }: NewJob, seq: number, queuePosition: number | null): JobRecord {
+  const untouched = { status: 'queued', attempt: 0, startedAt: null, finishedAt: null, outcome: null } as const;
+  const job = { id, seq, caller, createdAt, spec, queuePosition, ...untouched };
+  return spec.followUp === true ? { ...job, followUp: 'due' } : job;
 }
 
 function sizeOfSpec({ prompt, systemPrompt, attachments = [], door }: JobSpec): number {

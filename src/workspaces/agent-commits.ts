@@ -22,7 +22,7 @@ const maxPackedRefsBytes = 8 * 1024 * 1024;
 /** Never rejects: without its commits a change set is still worth having. */
 export async function readCommits(
   log: Log,
-  repo: ScratchRepo,
+  repo: () => Promise<ScratchRepo>,
   job: { readonly path: string; readonly baseCommit: string | null },
   signal: AbortSignal,
 ): Promise<AgentCommits & Pick<ChangeSummary, 'truncated' | 'problem'>> {
@@ -41,14 +41,14 @@ export async function readCommits(
  * and its objects by a git that knows nothing else of it. Rejects if that repository is not as git makes it.
  */
 async function readAgentCommits(
-  repo: ScratchRepo,
+  openRepo: () => Promise<ScratchRepo>,
   { path, baseCommit }: { readonly path: string; readonly baseCommit: string | null },
   signal: AbortSignal,
 ): Promise<AgentCommits> {
   const gitDir = join(path, '.git');
   const headCommit = await headCommitOf(gitDir);
   if (headCommit === null || headCommit === baseCommit) return { headCommit, commitsMade: 0, commits: [] };
-  const objects = await ownObjects(gitDir);
+  const [objects, repo] = [await ownObjects(gitDir), await openRepo()];
   const range = ['--end-of-options', headCommit, ...(baseCommit === null ? [] : [`^${baseCommit}`]), '--'];
   const format = '--format=%H%n%an%n%ae%n%aI%n%B';
   const plain = ['--no-mailmap', '--no-notes', '--no-decorate', '--no-show-signature', '--no-patch', '--no-color'];
@@ -84,7 +84,8 @@ export async function ownObjects(gitDir: string): Promise<string> {
   return objects;
 }
 
-async function headCommitOf(gitDir: string): Promise<string | null> {
+/** Where a git directory of the job says that it stands; null if it does not say. */
+export async function headCommitOf(gitDir: string): Promise<string | null> {
   const head = await readSmallFile(join(gitDir, 'HEAD'), maxRefBytes);
   const name = head?.match(/^ref: (refs\/\S{1,1000})\n?$/)?.[1];
   if (name === undefined) return commitIn(head);
@@ -101,7 +102,7 @@ function commitIn(text: string | null): string | null {
 }
 
 /** Null if it is not there. A link or a pipe in its place is refused, not followed or waited for; what is longer is cut. */
-async function readSmallFile(path: string, maxBytes: number): Promise<string | null> {
+export async function readSmallFile(path: string, maxBytes: number): Promise<string | null> {
   let file: FileHandle | undefined;
   try {
     file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);

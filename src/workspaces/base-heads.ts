@@ -1,5 +1,4 @@
 import type { BaseRepo } from './base-repo.ts';
-import { headOf } from './pool.ts';
 
 /** The commit that a clone made now would start from; null in an empty repository. Both reject as `create` does. */
 export interface BaseHeads {
@@ -11,7 +10,7 @@ export interface BaseHeads {
 
 export function createHeads(base: BaseRepo): BaseHeads {
   return {
-    latest: async (signal) => await headOf(await base.current(signal)),
-    known: async (signal) => await headOf(await base.peek(signal)),
+    latest: async (signal) => (await base.current(signal)).head,
+    known: async (signal) => (await base.peek(signal)).head,
   };
 }

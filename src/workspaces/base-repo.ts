@@ -24,6 +24,8 @@ export interface BaseState {
   readonly follows: string;
   /** What to check out; null: whatever its HEAD names, for it has no commit yet. */
   readonly branch: string | null;
+  /** The commit there when this was read; null in an empty repository. */
+  readonly head: string | null;
   /** What to check out instead, where a job asked for it. */
   readonly target: Target | null;
 }
@@ -164,7 +166,9 @@ function createOpener({ basePath, log }: BaseRepoDeps, closing: AbortSignal, ope
 async function stateOf(base: OpenBase, wanted: string | null): Promise<BaseState> {
   const { path, originUrl, transport, branch: follows, gitDir } = base;
   const state = { path, gitDir, originUrl, transport, follows, target: null };
-  if ((await readRef(gitDir, `refs/heads/${follows}`)) !== null) return { ...state, branch: follows };
-  if (wanted === null || (await readRef(gitDir, 'HEAD')) === null) return { ...state, branch: null };
+  const followed = await readRef(gitDir, `refs/heads/${follows}`);
+  if (followed !== null) return { ...state, branch: follows, head: followed };
+  const head = await readRef(gitDir, 'HEAD');
+  if (wanted === null || head === null) return { ...state, branch: null, head };
   throw new WorkspaceError('The base repository has no branch of the name in BASE_BRANCH');
 }

@@ -1,17 +1,20 @@
-import { mkdir, readdir, readFile, readlink, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, readlink, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { ChangedFile, ChangeSet, ChangeSummary } from '../jobs/change-set.ts';
 import type { JobId } from '../jobs/job.ts';
 import type { Log } from '../jobs/ports.ts';
-import { type AgentCommits, readCommits } from './agent-commits.ts';
-import { readChangedFiles } from './changed-files.ts';
-import { cutAfterLastFile } from './cut-patch.ts';
+import { readCommits } from './agent-commits.ts';
 import { detailsFile, patchFile } from './kept-changes.ts';
-import { identityOf, noteWorkspace, openScratchRepo } from './note-workspace.ts';
+import { type FilledNotes, leftOutOf, ownOf, withFilled } from './note-filled.ts';
+import { type CommitFacts, identityOf, noteWorkspace, openScratchRepo } from './note-workspace.ts';
 import type { ProtectedFiles } from './protected-files.ts';
 import type { Pusher } from './push-result.ts';
+import { ownerFile, takeQuickly } from './quick-changes.ts';
 import { emptyTree, type ScratchRepo } from './scratch-repo.ts';
-import { type Staged, stageChanges } from './stage-changes.ts';
+import { stageChanges } from './stage-changes.ts';
+import { withSubmodules } from './submodule-changes.ts';
+import { createTreeScanner, type TreeScanner } from './tree-scanner.ts';
+import { maxPatchBytes, problemOf, type TreeChanges, writePatch } from './write-patch.ts';
 
 /** What is kept of a fresh workspace, before an agent runs in it, so that its changes can be told later. */
 export interface Snapshot {
@@ -26,6 +29,8 @@ export interface Snapshot {
   readonly filters: boolean;
   /** Where the base has other repositories, which the clone leaves empty. Paths are bytes, one character each. */
   readonly submodules: readonly string[];
+  /** What was put into it that a clone of the base does not have; absent where nothing was. */
+  readonly filled?: FilledNotes;
   /** When the index was written, in whole seconds since the epoch: nothing in the work tree was written later. */
   readonly indexSecond: number;
 }
@@ -58,6 +63,8 @@ export interface ChangeTaker {
   forget(snapshot: Snapshot, id?: JobId): Promise<void>;
   /** Removes the snapshots of a dead process but those to `keep`. */
   sweep(keep: readonly Snapshot[]): Promise<void>;
+  /** Ends what runs for all of them. */
+  close(): Promise<void>;
 }
 
 export interface ChangeTakerOptions {
@@ -66,6 +73,8 @@ export interface ChangeTakerOptions {
   /** Where the result of a job is kept: `changes.patch` and `changes.json`. */
   readonly resultDir: (id: JobId) => string;
   readonly push: Pusher;
+  /** The program that compares trees; the one beside the service by default. */
+  readonly scanner?: string;
   /** PATH for git. */
   readonly path: string;
   readonly log: Log;
@@ -73,11 +82,9 @@ export interface ChangeTakerOptions {
 
 /** Seconds on a large tree; an answer to the caller waits for it. */
 const takeTimeoutMs = 30_000;
-/** Larger than any patch that somebody reviews, small against a disk. */
-const maxPatchBytes = 64 * 1024 * 1024;
 const limits = { maxFiles: 10_000, maxFileBytes: 16 * 1024 * 1024, maxTotalBytes: maxPatchBytes };
 const notWhole = 'The branch was not pushed: the change set is not whole';
-const ownerFile = 'job.json';
+const inOthers = 'The branch was not pushed: changes in submodules belong to other repositories';
 /** More than any kernel takes between two looks at the clock for the times of files. */
 const clockTickMs = 50;
 
@@ -85,11 +92,14 @@ const nothing = { filesChanged: 0, insertions: 0, deletions: 0, patchBytes: 0, f
 
 export function createChangeTaker(options: ChangeTakerOptions): ChangeTaker {
   const { scratchDir, log } = options;
+  const scanner = createTreeScanner(options.scanner);
+  const known = new Map<string, CommitFacts>();
   return {
-    note: (workTree, start) => noteWorkspace(options, workTree, start),
+    note: async (workTree, start) =>
+      await withFilled(options, workTree, await noteWorkspace({ ...options, known }, workTree, start)),
     async take(id, workTree, snapshot, pushBranch) {
       const directory = options.resultDir(id);
-      const changes = await takeAll(options, { id, directory, workTree, snapshot, pushBranch });
+      const changes = await takeAll({ ...options, scanner }, { id, directory, workTree, snapshot, pushBranch });
       if (changes.problem !== null) log.warn({ job_id: id, problem: changes.problem }, 'change set is not whole');
       const { files, commits, ...summary } = changes;
       try {
@@ -109,7 +119,12 @@ export function createChangeTaker(options: ChangeTakerOptions): ChangeTaker {
     },
     async assign(id, { protectedFiles, ...snapshot }) {
       const text = JSON.stringify({ ...snapshot, protectedFiles: [...protectedFiles] });
-      await writeFile(join(snapshot.directory, ownerFile), text, { mode: 0o600 });
+      const file = join(snapshot.directory, ownerFile);
+      await writeFile(file, text, { mode: 0o600 });
+      // Its time of change is when the job got the workspace: later than that of any file in it. Where the kernel takes coarse
+      // times, it takes a fine one for the change of a file that somebody has looked at.
+      await stat(file);
+      await chmod(file, 0o600);
       await symlink(basename(snapshot.directory), join(scratchDir, id));
     },
     async recall(id) {
@@ -136,14 +151,21 @@ export function createChangeTaker(options: ChangeTakerOptions): ChangeTaker {
         log.warn({ err: error }, 'a snapshot could not be removed; the next start does it');
       }
     },
-    async sweep(keep) {
-      const kept = new Set(keep.map(({ directory }) => basename(directory)));
-      for (const name of await readdir(scratchDir).catch(() => [])) {
-        const target = await readlink(join(scratchDir, name)).catch(() => name);
-        if (!kept.has(target)) await rm(join(scratchDir, name), { recursive: true, force: true });
-      }
-    },
+    sweep: (keep) => sweep(scratchDir, keep),
+    close: scanner.close,
   };
+}
+
+async function sweep(scratchDir: string, keep: readonly Snapshot[]): Promise<void> {
+  const kept = new Set(keep.map(({ directory }) => basename(directory)));
+  for (const name of await readdir(scratchDir).catch(() => [])) {
+    const target = await readlink(join(scratchDir, name)).catch(() => name);
+    if (!kept.has(target)) await rm(join(scratchDir, name), { recursive: true, force: true });
+  }
+}
+
+interface Means extends Omit<ChangeTakerOptions, 'scanner'> {
+  readonly scanner: TreeScanner;
 }
 
 interface Taking {
@@ -154,10 +176,8 @@ interface Taking {
   readonly pushBranch: string | undefined;
 }
 
-async function takeAll(
-  options: ChangeTakerOptions,
-  { id, directory, workTree, snapshot, pushBranch: branch }: Taking,
-): Promise<ChangeSet> {
+async function takeAll(options: Means, taking: Taking): Promise<ChangeSet> {
+  const { id, directory, workTree, snapshot, pushBranch: branch } = taking;
   const { baseCommit } = snapshot;
   const signal = AbortSignal.timeout(takeTimeoutMs);
   const notPushed = branch !== undefined && { push: { branch, commit: null, problem: notWhole } };
@@ -172,20 +192,25 @@ async function takeAll(
         problem: 'The directory of the workspace was replaced',
       };
     }
-    const repo = await openScratchRepo(options, workTree, snapshot, 'take');
+    const repo = once(() => openScratchRepo(options, workTree, snapshot, 'take'));
     const reading = readCommits(options.log, repo, { path: workTree, baseCommit }, signal);
     try {
-      const staged = await stageChanges(repo, { ...snapshot, path: workTree, limits }, signal);
-      const tree = await writeTree(repo, baseCommit ?? emptyTree, directory, staged, signal);
+      const quick = branch === undefined ? await quickly(options, taking, signal) : null;
+      const { tree: own, left } = quick ?? (await takeTree(await repo(), taking, signal));
+      const inside = { ...options, ...taking, limits, left, patch: join(directory, patchFile) };
+      const tree = await withSubmodules(own, inside, signal);
       const commits = await reading;
       const problem = tree.problem ?? commits.problem;
-      const changes = { baseCommit, ...commits, ...tree, truncated: tree.truncated || commits.truncated, problem };
+      const truncated = tree.truncated || commits.truncated;
+      const changes = { baseCommit, ...commits, ...tree, truncated, problem, ...leftOutOf(snapshot) };
       if (branch === undefined) return changes;
+      if (tree.filesChanged > own.filesChanged) {
+        return { ...changes, push: { branch, commit: null, problem: inOthers } };
+      }
       // Of a file that is left out the index has what the base had: a commit of that would take the agent's work back.
-      const lacks = staged.omitted.length + staged.unlisted > 0 || commits.problem !== null;
-      if (lacks) return { ...changes, ...notPushed };
+      if (left > 0 || commits.problem !== null) return { ...changes, ...notPushed };
       const { headCommit } = commits;
-      const push = await options.push({ id, branch, repo, workTree, baseCommit, headCommit });
+      const push = await options.push({ id, branch, repo: await repo(), workTree, baseCommit, headCommit });
       return { ...changes, push };
     } finally {
       await reading;
@@ -197,41 +222,42 @@ async function takeAll(
   }
 }
 
-type TreeChanges = Omit<ChangeSet, 'baseCommit' | keyof AgentCommits>;
-
-async function writeTree(
-  repo: ScratchRepo,
-  base: string,
-  directory: string,
-  { anything, omitted, unlisted }: Staged,
+/** Null in any doubt: then git looks at the whole tree. */
+async function quickly(
+  { scanner, path, log }: Means,
+  { snapshot, workTree, directory, id }: Taking,
   signal: AbortSignal,
-): Promise<TreeChanges> {
-  const left = omitted.length + unlisted;
-  const problem = left === 0 ? null : `The patch lacks ${left} of the changed files: the list of files says why`;
-  const omission = { truncated: left > 0, problem };
-  if (!anything) return { ...nothing, filesChanged: left, files: omitted, ...omission };
-  await mkdir(directory, { recursive: true, mode: 0o700 });
-  const patch = join(directory, patchFile);
-  const plain = ['--cached', '-M', '--no-ext-diff', '--no-textconv', '--no-color', '--ignore-submodules=all'];
-  // The list, two NULs, the patch: one process finds the differences once.
-  const forms = ['--raw', '--numstat', '-z', '--no-abbrev', '--patch', '--binary'];
-  let files = readChangedFiles(Buffer.alloc(0));
-  const { cut } = await repo.runToFile(['diff-index', ...forms, ...plain, base, '--'], patch, {
-    maxBytes: maxPatchBytes,
-    signal,
-    onHead(head) {
-      files = readChangedFiles(head);
-    },
-  });
-  if (cut) await cutAfterLastFile(patch);
-  const { size } = await stat(patch);
-  return {
-    filesChanged: files.filesChanged + left,
-    insertions: files.insertions,
-    deletions: files.deletions,
-    patchBytes: size,
-    files: [...omitted, ...files.files],
-    truncated: cut || files.truncated || omission.truncated,
-    problem: cut ? `The patch is longer than ${maxPatchBytes} bytes: its last files are missing` : problem,
+): Promise<{ readonly tree: TreeChanges; readonly left: number } | null> {
+  try {
+    const tree = await takeQuickly({ scanner, snapshot, workTree, directory, limits, path }, signal);
+    return tree === null ? null : { tree, left: 0 };
+  } catch (error) {
+    signal.throwIfAborted();
+    log.debug({ job_id: id, err: error }, 'the change set is taken the long way');
+    return null;
+  }
+}
+
+function once<Value>(make: () => Promise<Value>): () => Promise<Value> {
+  let made: Promise<Value> | null = null;
+  return async () => {
+    made ??= make();
+    return await made;
   };
+}
+
+async function takeTree(
+  repo: ScratchRepo,
+  { snapshot, workTree, directory }: Taking,
+  signal: AbortSignal,
+): Promise<{ readonly tree: TreeChanges; readonly left: number }> {
+  const staged = await stageChanges(repo, { ...snapshot, ...ownOf(snapshot), path: workTree, limits }, signal);
+  const { anything, omitted, unlisted } = staged;
+  const left = omitted.length + unlisted;
+  if (!anything) {
+    const tree = { ...nothing, filesChanged: left, files: omitted, truncated: left > 0, problem: problemOf(left) };
+    return { tree, left };
+  }
+  const comparison = { command: ['diff-index', '--cached'], revisions: [snapshot.baseCommit ?? emptyTree] };
+  return { tree: await writePatch(repo, comparison, { directory, ...staged }, signal), left };
 }

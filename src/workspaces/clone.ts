@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import type { Target } from './base-ref.ts';
 import type { BaseState } from './base-repo.ts';
 import type { Git } from './git.ts';
+import { unsynced, updateQuickly } from './quick-update.ts';
 import { readRef } from './read-ref.ts';
 
 /** A clone is local: 60,000 files take 20 s on a busy disk. What takes this long hangs. */
@@ -16,7 +17,18 @@ const readTimeoutMs = 60_000;
 export async function cloneBase(git: Git, base: BaseState, path: string, signal: AbortSignal): Promise<void> {
   const branch = base.branch === null ? [] : [`--branch=${base.branch}`];
   const checkout = base.target === null ? [] : ['--no-checkout'];
-  const args = ['clone', '--local', '--no-hardlinks', '--template=', ...checkout, ...branch, '--', base.path, path];
+  const args = [
+    ...unsynced,
+    'clone',
+    '--local',
+    '--no-hardlinks',
+    '--template=',
+    ...checkout,
+    ...branch,
+    '--',
+    base.path,
+    path,
+  ];
   await git({ cwd: dirname(path), args, transport: 'local', timeoutMs: cloneTimeoutMs, signal });
   await pointOrigin(path, base.originUrl);
   if (base.target !== null) await checkOut(git, base.target, path, signal);
@@ -31,8 +43,13 @@ async function checkOut(git: Git, { commit, branch }: Target, path: string, sign
 export async function updateClone(git: Git, base: BaseState, path: string, signal: AbortSignal): Promise<void> {
   const { branch } = base;
   if (branch === null) throw new Error('the base has no commit to go to');
+  const isDone = await updateQuickly(git, base, path, signal).catch(() => {
+    signal.throwIfAborted();
+    return false; // What is wrong with it the fetch will say.
+  });
+  if (isDone) return;
   const refspec = `+refs/heads/${branch}:refs/remotes/origin/${branch}`;
-  const fetch = ['fetch', '--no-write-fetch-head', '--', base.path, refspec];
+  const fetch = [...unsynced, 'fetch', '--no-write-fetch-head', '--', base.path, refspec];
   await git({ cwd: path, args: fetch, transport: 'local', timeoutMs: cloneTimeoutMs, signal });
   const reset = ['reset', '--hard', `refs/remotes/origin/${branch}`, '--'];
   await git({ cwd: path, args: reset, timeoutMs: cloneTimeoutMs, signal });
@@ -42,7 +59,7 @@ export async function updateClone(git: Git, base: BaseState, path: string, signa
 export async function packObjects(git: Git, path: string, signal: AbortSignal): Promise<void> {
   const names = await readdir(join(path, '.git', 'objects'));
   if (!names.some((name) => name.length === 2)) return;
-  await git({ cwd: path, args: ['repack', '-d', '-n', '--quiet'], timeoutMs: cloneTimeoutMs, signal });
+  await git({ cwd: path, args: [...unsynced, 'repack', '-d', '-n', '--quiet'], timeoutMs: cloneTimeoutMs, signal });
 }
 
 /** The commit that a fresh clone starts from; null in an empty repository. */
@@ -70,6 +87,6 @@ async function pointOrigin(path: string, url: string | null): Promise<void> {
   await writeFile(file, pointed.join(''));
 }
 
-function quoted(value: string): string {
+export function quoted(value: string): string {
   return `"${value.replace(/[\\"]/g, '\\$&').replace(/\n/g, '\\n')}"`;
 }

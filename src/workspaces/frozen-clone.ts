@@ -86,9 +86,7 @@ async function copyInto(
   const { frozen, isFresh } = claimed;
   try {
     await copier.copy(frozen.path, place.path, signal);
-    const snapshot = isFresh
-      ? await preparation.note(place, frozen.unlocked, signal)
-      : await preparation.bring(place, signal);
+    const snapshot = isFresh ? await preparation.note(place, frozen) : await preparation.bring(place, signal);
     copiers.noteSuccess();
     return snapshot;
   } catch (error) {

@@ -5,10 +5,10 @@ import type { Log } from '../jobs/ports.ts';
 import type { BaseRepo, BaseState } from './base-repo.ts';
 import type { ChangeTaker, Snapshot } from './change-taker.ts';
 import { packObjects } from './clone.ts';
+import type { Contents } from './contents.ts';
 import type { Copiers } from './copiers.ts';
 import type { Git } from './git.ts';
 import { makeDirectory, type Place, type Preparation } from './preparation.ts';
-import { readRef } from './read-ref.ts';
 import type { Removal } from './removal.ts';
 import type { TreeCopier } from './tree-copier.ts';
 
@@ -52,6 +52,7 @@ export interface FrozenKeeperOptions {
   readonly copiers: Copiers;
   readonly removal: Removal;
   readonly taker: ChangeTaker;
+  readonly contents: Contents;
   readonly closing: AbortSignal;
   readonly log: Log;
 }
@@ -63,7 +64,8 @@ const largeIndexBytes = 1_000 * 80;
 const sha256Length = 64;
 
 export function createFrozenKeeper(options: FrozenKeeperOptions): FrozenKeeper {
-  const { base, closing, copiers, gitCryptKey, removal } = options;
+  const { base, closing, copiers, removal } = options;
+  const originOf = (state: BaseState) => originOfState(state, options);
   let current: Frozen | null = null;
   let renewing: Promise<void> | null = null;
 
@@ -78,7 +80,7 @@ export function createFrozenKeeper(options: FrozenKeeperOptions): FrozenKeeper {
     const old = current;
     try {
       const state = await base.peek(closing);
-      const [commit, origin] = [await commitOf(state), await originOf(state, gitCryptKey)];
+      const [commit, origin] = [commitOf(state), await originOf(state)];
       if (commit === null || commit.length === sha256Length || isAt(old, commit, origin)) return;
       const usable = old?.origin === origin ? old : null;
       current = await freeze(options, { state, origin, usable, copier }, closing);
@@ -101,7 +103,7 @@ export function createFrozenKeeper(options: FrozenKeeperOptions): FrozenKeeper {
 
   async function claimFor(state: BaseState) {
     const frozen = current;
-    const [commit, origin] = [await commitOf(state), await originOf(state, gitCryptKey)];
+    const [commit, origin] = [commitOf(state), await originOf(state)];
     const isFresh = isAt(frozen, commit, origin);
     if (!isFresh) void renew();
     if (frozen === null || frozen.retired || commit === null || frozen.origin !== origin) return null;
@@ -176,17 +178,20 @@ async function fill(
   return await prepareLater.bring(place, signal);
 }
 
-async function commitOf({ gitDir, branch }: BaseState): Promise<string | null> {
-  return branch === null ? null : await readRef(gitDir, `refs/heads/${branch}`);
+function commitOf({ branch, head }: BaseState): string | null {
+  return branch === null ? null : head;
 }
 
 /** All but the commit that makes a clone what it is: a base made anew has another directory, a key put in its place another time. */
-async function originOf({ gitDir, originUrl, branch }: BaseState, key: string): Promise<string> {
+async function originOfState(
+  { gitDir, originUrl, branch }: BaseState,
+  { gitCryptKey: key, contents }: Pick<FrozenKeeperOptions, 'gitCryptKey' | 'contents'>,
+): Promise<string> {
   const identity = async (path: string) =>
     await stat(path, { bigint: true }).then(
       ({ dev, ino, ctimeNs }) => ({ directory: `${dev} ${ino}`, file: `${dev} ${ino} ${ctimeNs}` }),
       () => null,
     );
   const [store, keyFile] = await Promise.all([identity(gitDir), identity(key)]);
-  return JSON.stringify([store?.directory, keyFile?.file, originUrl, branch]);
+  return JSON.stringify([store?.directory, keyFile?.file, originUrl, branch, contents.revision()]);
 }

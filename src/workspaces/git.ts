@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { delimiter } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { execa } from 'execa';
 import { simpleGit } from 'simple-git';
 
 /** Which transports git may use: `local` only for our own base, or where the operator named a path as the remote. */
@@ -13,6 +14,15 @@ export interface GitCall {
   readonly transport?: Transport;
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
+  /** Only for commands that start no other program: for them it takes one process less. */
+  readonly alone?: Alone;
+}
+
+export interface Alone {
+  /** What it reads from its standard input. */
+  readonly input: string;
+  /** Further stores to read objects from. */
+  readonly objects: readonly string[];
 }
 
 /**
@@ -73,20 +83,27 @@ export interface GitDeps {
   readonly ceilings: readonly string[];
   /** For work that nobody waits for. */
   readonly lowPriority?: boolean;
+  /** Further settings, stronger than those of any file. */
+  readonly config?: readonly string[];
 }
 
 /** Makes the one hardened way to run git. */
 export function createGit(deps: GitDeps): Git {
-  const config = [...hardening, `safe.directory=${deps.safeDirectory}`];
+  const config = [...hardening, `safe.directory=${deps.safeDirectory}`, ...(deps.config ?? [])];
   const ceilings = {
     GIT_CEILING_DIRECTORIES: deps.ceilings.join(delimiter),
     ...(deps.lowPriority === true && { GROUP_NICE: '19' }),
   };
-  return async ({ cwd, args, transport = 'remote', timeoutMs, signal }) => {
+  return async ({ cwd, args, transport = 'remote', timeoutMs, signal, alone }) => {
     signal?.throwIfAborted();
     const timeout = AbortSignal.timeout(timeoutMs);
     const env = { ...hardenedEnv(deps.env, transport), ...ceilings };
     try {
+      if (alone !== undefined) {
+        const settings = config.flatMap((one) => ['-c', one]);
+        const abort = signal === undefined ? timeout : AbortSignal.any([signal, timeout]);
+        return await runAlone(['git', ...settings, ...args], { ...alone, cwd, env, abort });
+      }
       const git = simpleGit({
         baseDir: cwd,
         binary: ['/bin/sh', groupRunner],
@@ -102,11 +119,29 @@ export function createGit(deps: GitDeps): Git {
       return (await git.env(env).raw([...args])).trim();
     } catch (error) {
       signal?.throwIfAborted();
-      if (timeout.aborted) throw new GitError('timeout', `git ${args[0]} did not end in ${timeoutMs} ms`);
+      if (timeout.aborted)
+        throw new GitError('timeout', `git ${args.slice(0, 3).join(' ')} did not end in ${timeoutMs} ms`);
       // The original carries the command, and so the remote with its credentials: only the text goes on.
       throw gitError(error);
     }
   };
+}
+
+interface Run extends Alone {
+  readonly cwd: string;
+  readonly env: Readonly<Record<string, string>>;
+  readonly abort: AbortSignal;
+}
+
+/** Not in a group of its own: there is no other process to end with it. */
+async function runAlone(command: readonly string[], { cwd, env, input, objects, abort }: Run): Promise<string> {
+  const nice = env['GROUP_NICE'] === undefined ? [] : ['nice', '-n', env['GROUP_NICE']];
+  const [program = '', ...args] = [...nice, ...command];
+  // Quoted as git reads it, so that a colon in a path separates nothing.
+  const alternates = { GIT_ALTERNATE_OBJECT_DIRECTORIES: objects.map((one) => JSON.stringify(one)).join(':') };
+  const how = { cwd, env: { ...env, ...alternates }, extendEnv: false, input, killSignal: 'SIGKILL' } as const;
+  const { stdout } = await execa(program, args, { ...how, cancelSignal: abort });
+  return stdout.trim();
 }
 
 /** The environment that git, and programs that run git for us, see. */
@@ -137,6 +172,7 @@ function permitted(env: Readonly<Record<string, string>>) {
     allowUnsafeHooksPath: true, // core.hooksPath=/dev/null.
     allowUnsafeFsMonitor: true, // core.fsmonitor=false.
     allowUnsafeTemplateDir: true, // --template= (none).
+    allowUnsafeFilter: true, // filter.lfs.process= and the like (none).
     allowUnsafeSshCommand: 'GIT_SSH_COMMAND' in env || 'GIT_SSH' in env,
     allowUnsafeAskPass: 'GIT_ASKPASS' in env || 'SSH_ASKPASS' in env,
     allowUnsafeGitProxy: 'GIT_PROXY_COMMAND' in env,

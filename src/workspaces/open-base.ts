@@ -184,7 +184,7 @@ function checkedBranch(name: string): string {
 }
 
 /** A path is the operator's own repository; all else goes over the network. */
-function transportOf(url: string): Transport {
+export function transportOf(url: string): Transport {
   return /^(file:\/\/|\.{0,2}\/)/.test(url) || !url.includes(':') ? 'local' : 'remote';
 }
 

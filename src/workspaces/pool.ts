@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import type { Log } from '../jobs/ports.ts';
 import type { BaseRepo, BaseState } from './base-repo.ts';
 import type { ChangeTaker, Snapshot } from './change-taker.ts';
+import { type Contents, isWhole } from './contents.ts';
 import { makeDirectory, type Preparation } from './preparation.ts';
-import { readRef } from './read-ref.ts';
 import type { Removal } from './removal.ts';
 
 /** Clones that are ready before a job needs one. */
@@ -36,6 +36,7 @@ export interface PoolOptions {
   readonly prepareLater: Preparation;
   readonly removal: Removal;
   readonly taker: ChangeTaker;
+  readonly contents: Contents;
   /** Brings what clones are copied from to the base. Never rejects. */
   readonly renew: () => Promise<void>;
   /** True while jobs make clones for themselves: the pool then leaves disk and processor to them. */
@@ -55,7 +56,7 @@ interface Member {
 export const poolName = '.pool';
 
 export function createPool(options: PoolOptions): Pool {
-  const { size, removal, taker } = options;
+  const { size, removal, taker, contents } = options;
   const directory = join(options.jobsDir, poolName);
   const members: Member[] = [];
   const filling = createFilling(options, directory, members);
@@ -63,11 +64,10 @@ export function createPool(options: PoolOptions): Pool {
     fill: filling.fill,
     async take(path, state, signal) {
       if (state.target !== null || members.length === 0) return null;
-      const wanted = await headOf(state);
-      const fresh = members.findIndex((member) => !isStale(member, wanted));
+      const fresh = members.findIndex((member) => !isStale(member, state.head, contents));
       const [member] = members.splice(Math.max(0, fresh), 1);
       if (member === undefined) return null;
-      if (!isStale(member, wanted)) return await hand(options, member, path);
+      if (!isStale(member, state.head, contents)) return await hand(options, member, path);
       const brought = await bring(options, { ...member, state }, options.prepare, signal);
       return brought === null ? null : await hand(options, brought, path);
     },
@@ -88,7 +88,7 @@ export function createPool(options: PoolOptions): Pool {
 
 /** Keeps the list of members full and fresh, one clone at a time. */
 function createFilling(options: PoolOptions, directory: string, members: Member[]) {
-  const { size, base, log, isBusy, hasRoom } = options;
+  const { size, base, log, isBusy, hasRoom, contents } = options;
   const closing = new AbortController();
   let begun = false;
   let filling: Promise<void> | null = null;
@@ -97,8 +97,7 @@ function createFilling(options: PoolOptions, directory: string, members: Member[
   /** A member is out of the list while it is brought up to date: nobody takes what is being changed. */
   async function refresh(): Promise<void> {
     const state = await base.peek(closing.signal);
-    const wanted = await headOf(state);
-    const nextStale = () => members.findIndex((member) => isStale(member, wanted));
+    const nextStale = () => members.findIndex((member) => isStale(member, state.head, contents));
     for (let at = nextStale(); at !== -1 && goesOn(); at = nextStale()) {
       for (const member of members.splice(at, 1)) {
         const fresh = await bring(options, { ...member, state }, options.prepareLater, closing.signal);
@@ -186,11 +185,7 @@ async function hand({ removal, taker, log }: PoolOptions, member: Member, path: 
   }
 }
 
-function isStale({ snapshot }: Member, wanted: string | null): boolean {
-  return snapshot.baseCommit !== wanted;
-}
-
-/** Null where the base has no commit yet. */
-export async function headOf({ gitDir, branch }: BaseState): Promise<string | null> {
-  return await readRef(gitDir, branch === null ? 'HEAD' : `refs/heads/${branch}`);
+function isStale({ snapshot }: Member, wanted: string | null, contents: Contents): boolean {
+  if (snapshot.baseCommit !== wanted) return true;
+  return snapshot.filled !== undefined && !isWhole(snapshot.filled, contents.revision());
 }

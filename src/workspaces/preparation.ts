@@ -5,6 +5,7 @@ import type { Log } from '../jobs/ports.ts';
 import type { BaseRepo, BaseState } from './base-repo.ts';
 import type { ChangeTaker, Snapshot } from './change-taker.ts';
 import { cloneBase, headOf, updateClone } from './clone.ts';
+import type { Contents } from './contents.ts';
 import { type Git, GitError } from './git.ts';
 import { unlock } from './git-crypt.ts';
 import type { Removal } from './removal.ts';
@@ -14,6 +15,7 @@ interface PreparationDeps {
   readonly base: BaseRepo;
   readonly removal: Removal;
   readonly taker: ChangeTaker;
+  readonly contents: Contents;
   readonly gitCryptKey: string;
   readonly gitEnv: Readonly<Record<string, string>>;
   readonly log: Log;
@@ -32,8 +34,8 @@ export interface Preparation {
   make(place: Place, signal: AbortSignal): Promise<Snapshot>;
   /** Brings a clone in which nobody has worked to the commit of the base. */
   bring(place: Place, signal: AbortSignal): Promise<Snapshot>;
-  /** Notes the state of a clone that is as it should be, `unlocked` where files of it were decrypted. */
-  note(place: Place, unlocked: boolean, signal: AbortSignal): Promise<Snapshot>;
+  /** Notes the state of a clone that is as it should be, at the commit, `unlocked` where files of it were decrypted. */
+  note(place: Place, state: { readonly commit: string; readonly unlocked: boolean }): Promise<Snapshot>;
 }
 
 /** A clone that stumbled over a fetch is made again this often: a third collision in a row is something else. */
@@ -46,6 +48,7 @@ export function createPreparation(deps: PreparationDeps): Preparation {
       return await finish(deps, place, signal);
     },
     async bring(place, signal) {
+      await deps.contents.clear(place.path);
       try {
         await updateClone(deps.git, place.state, place.path, signal);
       } catch (error) {
@@ -55,24 +58,17 @@ export function createPreparation(deps: PreparationDeps): Preparation {
       }
       return await finish(deps, place, signal);
     },
-    note: (place, unlocked, signal) => note(deps, place, unlocked, signal),
+    note: ({ path, state }, { commit, unlocked }) =>
+      deps.taker.note(path, { baseCommit: commit, unlocked, objects: join(state.gitDir, 'objects') }),
   };
 }
 
 /** What is left to do in a checkout: decrypt it, and note its state. */
 async function finish(deps: PreparationDeps, { path, state }: Place, signal: AbortSignal): Promise<Snapshot> {
   const unlocked = await unlock({ path, keyFile: resolve(deps.gitCryptKey), gitEnv: deps.gitEnv }, signal);
-  return await note(deps, { path, state }, unlocked, signal);
-}
-
-async function note(
-  { git, taker }: PreparationDeps,
-  { path, state }: Pick<Place, 'path' | 'state'>,
-  unlocked: boolean,
-  signal: AbortSignal,
-): Promise<Snapshot> {
-  const baseCommit = await headOf(git, path, signal);
-  return await taker.note(path, { baseCommit, unlocked, objects: join(state.gitDir, 'objects') });
+  const baseCommit = await headOf(deps.git, path, signal);
+  await deps.contents.complete({ path, state, git: deps.git }, baseCommit, signal);
+  return await deps.taker.note(path, { baseCommit, unlocked, objects: join(state.gitDir, 'objects') });
 }
 
 /** A clone reads the base while a fetch may be renaming files in it: if both met, the clone is made again. */

@@ -1,3 +1,4 @@
+import { constants } from 'node:fs';
 import { lstat, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
@@ -8,6 +9,7 @@ import { join } from 'node:path';
 export type ProtectedFiles = ReadonlyMap<string, string>;
 
 export const attributesFile = '.gitattributes';
+const noLink = constants.O_RDONLY | constants.O_NOFOLLOW;
 
 /** `paths` are bytes, one character each. */
 export async function noteProtectedFiles(workTree: string, paths: readonly string[]): Promise<ProtectedFiles> {
@@ -25,7 +27,8 @@ export async function isUntouched(
   return noted !== undefined && noted === (await stateOf(workTree, path));
 }
 
-async function stateOf(workTree: string, path: string): Promise<string> {
+/** What changes with any write to the file, and its mode last; `path` is bytes. */
+export async function stateOf(workTree: string, path: string): Promise<string> {
   try {
     const { ino, size, mtimeNs, ctimeNs, mode } = await lstat(Buffer.from(join(workTree, path), 'latin1'), {
       bigint: true,
@@ -40,8 +43,8 @@ async function stateOf(workTree: string, path: string): Promise<string> {
 export async function speaksOfFilters(workTree: string, paths: readonly string[]): Promise<boolean> {
   for (const path of paths) {
     if (path !== attributesFile && !path.endsWith(`/${attributesFile}`)) continue;
-    const text = await readFile(Buffer.from(join(workTree, path), 'latin1')).catch(() => null);
-    // A link that leads nowhere: git does not follow it either, but then nothing is known.
+    const text = await readFile(Buffer.from(join(workTree, path), 'latin1'), { flag: noLink }).catch(() => null);
+    // A link, which may lead anywhere: git does not follow it either, but then nothing is known.
     if (text === null || text.includes('git-crypt') || text.includes('lfs')) return true;
   }
   return false;

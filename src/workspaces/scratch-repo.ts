@@ -23,11 +23,15 @@ interface RunOptions {
   readonly signal?: AbortSignal;
   /** Further stores to read objects from. */
   readonly objects?: readonly string[];
+  /** Another index than the repository's own. */
+  readonly index?: string;
 }
 
 interface FileLimits {
   readonly maxBytes: number;
   readonly signal: AbortSignal;
+  /** Another index than the repository's own. */
+  readonly index?: string;
   readonly onHead?: (head: Buffer) => void;
 }
 
@@ -39,6 +43,8 @@ export interface ScratchRepoOptions {
   /** The length of the ids decides the format. */
   readonly baseCommit: string | null;
   readonly path: string;
+  /** For commands that write no objects: it is made sooner. */
+  readonly readsOnly?: boolean;
 }
 
 /** What git calls a tree without entries, in a repository of its default format. */
@@ -68,21 +74,22 @@ const config = [
 
 /** Makes the directory, which must not be there. No git process is needed for that. */
 export async function makeScratchRepo(options: ScratchRepoOptions): Promise<ScratchRepo> {
-  const { gitDir, objects, baseCommit } = options;
-  await mkdir(join(gitDir, 'objects', 'info'), { recursive: true, mode: 0o700 });
+  const { gitDir, objects, baseCommit, readsOnly } = options;
+  await mkdir(gitDir, { mode: 0o700 });
   await mkdir(join(gitDir, 'refs'), { mode: 0o700 });
+  if (readsOnly !== true) await mkdir(join(gitDir, 'objects', 'info'), { recursive: true, mode: 0o700 });
   const isSha256 = baseCommit?.length === sha256Length;
   const format = isSha256 ? ['[extensions]\nobjectFormat = sha256'] : [];
   const version = `repositoryFormatVersion = ${isSha256 ? 1 : 0}`;
   await Promise.all([
     writeFile(join(gitDir, 'HEAD'), `${baseCommit ?? 'ref: refs/heads/none'}\n`),
     writeFile(join(gitDir, 'config'), [config[0], version, ...config.slice(1), ...format, ''].join('\n')),
-    writeFile(join(gitDir, 'objects', 'info', 'alternates'), `${objects}\n`),
+    readsOnly === true || writeFile(join(gitDir, 'objects', 'info', 'alternates'), `${objects}\n`),
   ]);
   return createScratchRepo(options);
 }
 
-function createScratchRepo({ gitDir, workTree, path }: ScratchRepoOptions): ScratchRepo {
+function createScratchRepo({ gitDir, workTree, path, ...options }: ScratchRepoOptions): ScratchRepo {
   const env = {
     PATH: path,
     HOME: '/nonexistent',
@@ -97,26 +104,29 @@ function createScratchRepo({ gitDir, workTree, path }: ScratchRepoOptions): Scra
     GIT_TERMINAL_PROMPT: '0',
     GIT_ALLOW_PROTOCOL: 'none',
     GIT_LITERAL_PATHSPECS: '1',
+    ...(options.readsOnly === true && { GIT_OBJECT_DIRECTORY: options.objects }),
   };
   const common = { cwd: gitDir, extendEnv: false, encoding: 'buffer', killSignal: 'SIGKILL' } as const;
+  const quiet = { stdin: 'ignore', buffer: false } as const;
   return {
     gitDir,
-    async run(args, { input, signal, objects = [] } = {}) {
+    async run(args, { input, signal, objects = [], index } = {}) {
       // Quoted as git reads it, so that a colon in a path separates nothing.
       const alternates = { GIT_ALTERNATE_OBJECT_DIRECTORIES: objects.map((one) => JSON.stringify(one)).join(':') };
       const { stdout } = await execa('git', args, {
         ...common,
-        env: { ...env, ...alternates },
+        env: { ...env, ...alternates, ...(index !== undefined && { GIT_INDEX_FILE: index }) },
         maxBuffer: maxOutputBytes,
         ...(input === undefined ? { stdin: 'ignore' } : { input }),
         ...(signal && { cancelSignal: signal }),
       });
       return Buffer.from(stdout);
     },
-    async runToFile(args, file, { maxBytes, signal, onHead }) {
+    async runToFile(args, file, { maxBytes, signal, index, onHead }) {
       await using out = await open(file, 'w', 0o600);
       // Read from this very turn on: nobody else holds what it says before we ask.
-      const child = execa('git', args, { ...common, env, stdin: 'ignore', buffer: false, cancelSignal: signal });
+      const indexed = { ...env, ...(index !== undefined && { GIT_INDEX_FILE: index }) };
+      const child = execa('git', args, { ...common, ...quiet, env: indexed, cancelSignal: signal });
       let bytes = 0;
       try {
         const output = child.iterable({ from: 'stdout', binary: true, preserveNewlines: true });

@@ -3,6 +3,7 @@ import { access, lstat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ChangedFile } from '../jobs/change-set.ts';
 import { isPointer, useOfSubmodule } from './left-out.ts';
+import { type NotedLfsFile, withLfsAsItIs } from './lfs-changes.ts';
 import { attributesFile, isUntouched, type ProtectedFiles } from './protected-files.ts';
 import type { ScratchRepo } from './scratch-repo.ts';
 
@@ -22,7 +23,7 @@ export interface Staged {
 }
 
 /** Paths are bytes: here each character of a string is one of them. */
-interface Candidate {
+export interface Candidate {
   readonly path: string;
   readonly change: ChangedFile['change'];
 }
@@ -48,6 +49,8 @@ interface StageOptions {
   /** False if no attributes of the base commit speak of git-crypt or LFS. */
   readonly filters: boolean;
   readonly submodules: readonly string[];
+  /** Files that hold what LFS keeps, and not the pointer of the base commit. */
+  readonly lfs?: readonly NotedLfsFile[];
   readonly limits: StageLimits;
 }
 
@@ -56,7 +59,8 @@ interface StageOptions {
  * deleted files, without those that the tree's own `.gitignore` files leave out.
  */
 export async function stageChanges(repo: ScratchRepo, options: StageOptions, signal: AbortSignal): Promise<Staged> {
-  const candidates = split(await repo.run(scan, { signal })).map(candidateOf);
+  const found = split(await repo.run(scan, { signal })).map(candidateOf);
+  const candidates = await withLfsAsItIs(found, options, signal);
   const mayFilter = options.filters || candidates.some(({ path }) => path.endsWith(attributesFile));
   const { encrypted, lfs } = mayFilter ? await filteredAmong(repo, candidates, signal) : noFilters;
   const omitted: Omission[] = [...(await usedSubmodules(options))];

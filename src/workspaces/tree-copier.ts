@@ -1,5 +1,6 @@
 import { execa } from 'execa';
 import type { CloneMethod } from '../jobs/job.ts';
+import { type LineProgram, startLineProgram } from './line-program.ts';
 import { createMutex } from './mutex.ts';
 
 /** Copies clones with the program built from native/copytree.c, which runs as long as there is use for it. */
@@ -51,13 +52,13 @@ export async function prepareCopying(directories: readonly string[], file: strin
 
 export function createTreeCopier(options: CopierOptions): TreeCopier {
   const oneByOne = createMutex();
-  let program: Program | null = null;
+  let program: LineProgram | null = null;
   let closed = false;
 
   async function copy(from: string, to: string, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
     if (closed) throw new Error('the copier is closed');
-    program ??= startProgram(options);
+    program ??= startCopier(options);
     const mine = program;
     const timeout = AbortSignal.timeout(copyTimeoutMs);
     const said = await mine.ask(`${from}\0${to}\0`, AbortSignal.any([signal, timeout]));
@@ -78,36 +79,7 @@ export function createTreeCopier(options: CopierOptions): TreeCopier {
   };
 }
 
-interface Program {
-  /** The line that it answers; null once it has ended, for which an abort sees. */
-  ask(request: string, signal: AbortSignal): Promise<string | null>;
-  end(): Promise<void>;
-}
-
-function startProgram({ file, reflink, threads, lowPriority }: CopierOptions): Program {
+function startCopier({ file, reflink, threads, lowPriority }: CopierOptions): LineProgram {
   const settings = [`threads=${threads}`, `nice=${lowPriority ? 19 : 0}`, `reflink=${reflink ? 1 : 0}`];
-  const child = execa(file, ['serve', ...settings], { ...asked, stdin: 'pipe', buffer: false });
-  // Its end is seen where its answers are read.
-  child.stdin.on('error', () => undefined);
-  const lines = child.iterable({ from: 'stdout' })[Symbol.asyncIterator]();
-  const kill = () => void child.kill('SIGKILL');
-  return {
-    async ask(request, signal) {
-      signal.addEventListener('abort', kill, { once: true });
-      try {
-        if (signal.aborted) kill();
-        child.stdin.write(request);
-        const line = await lines.next();
-        if (line.done !== true) return line.value;
-        await child;
-        return null;
-      } finally {
-        signal.removeEventListener('abort', kill);
-      }
-    },
-    async end() {
-      kill();
-      await child;
-    },
-  };
+  return startLineProgram(file, ['serve', ...settings]);
 }

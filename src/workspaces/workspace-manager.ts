@@ -1,5 +1,4 @@
-import { constants } from 'node:fs';
-import { access, mkdir, readdir, stat } from 'node:fs/promises';
+import { mkdir, readdir } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { WorkspaceError } from '../jobs/errors.ts';
@@ -10,9 +9,12 @@ import { createRemover, type Remover } from '../process/remover.ts';
 import { type BaseHeads, createHeads } from './base-heads.ts';
 import { type BaseRepo, createBaseRepo } from './base-repo.ts';
 import { type ChangeTaker, createChangeTaker, type Snapshot } from './change-taker.ts';
+import { type Contents, type ContentsSettings, createContents } from './contents.ts';
 import { createFrozenClone, type FrozenClone } from './frozen-clone.ts';
 import { createGit, type Git } from './git.ts';
+import { checkJobsDir, deviceOf } from './jobs-dir.ts';
 import { openPatch, readDetails } from './kept-changes.ts';
+import { withoutFilter } from './lfs.ts';
 import { createMutex } from './mutex.ts';
 import { createPool, type Pool, poolName } from './pool.ts';
 import { createPreparation, makeDirectory, type Place, type Preparation } from './preparation.ts';
@@ -20,7 +22,7 @@ import { createPusher } from './push-result.ts';
 import { createRemoval, type Removal } from './removal.ts';
 import { noMeter, type WorkspaceMeter } from './workspace-meter.ts';
 
-export interface WorkspaceOptions {
+export interface WorkspaceOptions extends ContentsSettings {
   /** The warm base clone: used as it is if it is a repository, else made there. */
   readonly basePath: string;
   /** Where a base that is not there is cloned from; null: an empty repository is made. May hold credentials. */
@@ -39,6 +41,8 @@ export interface WorkspaceOptions {
   readonly resultDir: (id: JobId) => string;
   /** The program that copies clones; the one beside the service by default. */
   readonly copier?: string;
+  /** The program that compares work trees with what was noted of them; the one beside the service by default. */
+  readonly scanner?: string;
   /** Other directories of the service in which many files come and go. */
   readonly busyDirectories?: readonly string[];
   /** All that git sees of the environment. */
@@ -69,7 +73,8 @@ const parallelClones = Math.max(2, availableParallelism());
 export function createWorkspaceManager(options: WorkspaceOptions): GitWorkspaces {
   const paths = { basePath: resolve(options.basePath), jobsDir: resolve(options.jobsDir) };
   const ceilings = [dirname(paths.basePath), dirname(paths.jobsDir)];
-  const gitOptions = { env: options.gitEnv, safeDirectory: paths.basePath, ceilings };
+  const config = options.lfs === true ? withoutFilter : [];
+  const gitOptions = { env: options.gitEnv, safeDirectory: paths.basePath, ceilings, config };
   const git = createGit(gitOptions);
   const gitLater = createGit({ ...gitOptions, lowPriority: true });
   const base = createBaseRepo({ ...options, ...paths, git });
@@ -78,7 +83,17 @@ export function createWorkspaceManager(options: WorkspaceOptions): GitWorkspaces
   const { resultDir } = options;
   const push = createPusher({ git, base, log: options.log });
   const taker = createChangeTaker({ ...options, push, path: options.gitEnv['PATH'] ?? '/usr/bin:/bin' });
-  const { create, pool, frozen } = createCloning({ ...options, ...paths, git, gitLater, base, removal, taker });
+  const contents = createContents({ ...options, git: gitOptions });
+  const { create, pool, frozen } = createCloning({
+    ...options,
+    ...paths,
+    git,
+    gitLater,
+    base,
+    removal,
+    taker,
+    contents,
+  });
   const adopted = new Set<JobId>();
   return {
     create,
@@ -103,13 +118,14 @@ export function createWorkspaceManager(options: WorkspaceOptions): GitWorkspaces
       await frozen.begin();
       await pool.begin();
     },
-    check: async () => (await base.check()) ?? (await checkJobsDir(paths.jobsDir)),
+    check: async () => (await base.check()) ?? (await checkJobsDir(paths.jobsDir)) ?? (await contents.check()),
     ready: pool.ready,
     heads: createHeads(base),
     method: frozen.method,
     async close() {
       base.close();
-      await Promise.all([pool.close(), frozen.close()]);
+      contents.close();
+      await Promise.all([pool.close(), frozen.close(), taker.close()]);
       await removal.close();
     },
   };
@@ -121,6 +137,7 @@ interface CloningDeps extends WorkspaceOptions {
   readonly base: BaseRepo;
   readonly removal: Removal;
   readonly taker: ChangeTaker;
+  readonly contents: Contents;
 }
 
 interface Cloning {
@@ -279,18 +296,4 @@ async function start({ basePath, jobsDir }: Paths, base: BaseRepo, log: Log, sig
       'JOBS_DIR is on another file system than WORKSPACE_DIR: each clone costs more',
     );
   }
-}
-
-async function deviceOf(path: string): Promise<number | null> {
-  return await stat(path).then(
-    ({ dev }) => dev,
-    () => null,
-  );
-}
-
-async function checkJobsDir(path: string): Promise<string | null> {
-  return await access(path, constants.W_OK | constants.X_OK).then(
-    () => null,
-    () => 'The service cannot write JOBS_DIR: make it, or change its owner',
-  );
 }

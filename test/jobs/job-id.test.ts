@@ -8,11 +8,19 @@ test('ids are of one safe form and never the same', () => {
   expect(ids.every((id) => encodeURIComponent(id) === id)).toBe(true);
 });
 
-test('all of the random part varies: it holds 160 bits', () => {
+const timeLength = 4;
+
+test('all of the part after the time varies: it holds 136 bits', () => {
   const ids = Array.from({ length: 2_000 }, createJobId);
-  for (let place = 'job_'.length; place < 'job_'.length + 26; place += 1) {
-    expect(new Set(ids.map((id) => id[place])).size).toBe(64);
-  }
+  const valuesAt = (place: number) => new Set(ids.map((id) => id['job_'.length + timeLength + place])).size;
+  expect(Array.from({ length: 23 }, (_, place) => valuesAt(place))).toEqual([...Array<number>(22).fill(64), 16]);
+});
+
+test('ids of one moment stand together in an index', () => {
+  const start = performance.now();
+  const ids = Array.from({ length: 1_000 }, createJobId);
+  const units = (performance.now() - start) / 16;
+  expect(new Set(ids.map((id) => id.slice(0, 'job_'.length + timeLength))).size).toBeLessThanOrEqual(units + 2);
 });
 
 test.each([

@@ -17,11 +17,11 @@ import {
 
 cleanUpAfterEach();
 
-test('a job that changed nothing costs one git process, and one that changed files three', async () => {
+test('a job that changed nothing costs one git process, and one that changed files three, where there is no scanner', async () => {
   const root = await temporaryDirectory();
   await createGitRepo(join(root, 'base'), { 'a.txt': 'a', 'gone.txt': 'g' });
   const git = await wrapGit();
-  const { create } = await startedFixture({ root, gitEnv: git.env });
+  const { create } = await startedFixture({ root, gitEnv: git.env, scanner: '/nonexistent/scantree' });
   const commands = ['status', 'update-index', 'diff-index', 'check-attr', 'diff-files', 'ls-files', 'log'];
   const counts = async () => await Promise.all(commands.map(git.count));
   await using idle = await create();

@@ -15,7 +15,7 @@ const unchanged = {
   base_commit: null,
   head_commit: null,
   ...{ files_changed: 0, insertions: 0, deletions: 0, commits_made: 0, patch_bytes: 0 },
-  ...{ truncated: false, problem: null, push: null, files: [], commits: [] },
+  ...{ truncated: false, problem: null, push: null, left_out: [], files: [], commits: [] },
 };
 
 /** `GET /jobs/:id/diff` and `GET /jobs/:id/changes`: what the run changed, committed or not, however it ended. */

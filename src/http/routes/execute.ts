@@ -3,13 +3,13 @@ import { z } from 'zod';
 import { type JobRecord, type JobSpec, type JsonObject, jobStatuses, maxAttempts } from '../../jobs/job.ts';
 import { isJobId } from '../../jobs/job-id.ts';
 import type { JobService } from '../../jobs/job-service.ts';
+import type { Webhook } from '../../jobs/webhooks.ts';
 import type { AppDeps, TypedApp } from '../app.ts';
 import { InvalidRequestError, unknownDependency } from '../errors.ts';
 import { exactField, keepExact } from '../exact-json.ts';
 import { idempotencyOf } from '../idempotency.ts';
 import { streamJobEvents } from '../job-event-stream.ts';
 import { expectedStartView } from '../job-view.ts';
-import { jsonTextOf } from '../json-body.ts';
 import {
   admissionErrorResponses,
   bodyErrorResponses,
@@ -79,15 +79,15 @@ export function executeRoutes(app: TypedApp, deps: AppDeps): void {
     handler: async (request, reply) => {
       const { body, headers } = request;
       const key = idempotencyOf(headers['idempotency-key'], body);
-      const spec = executeSpec(body, jsonTextOf(request), webhooks?.url ?? null);
+      const spec = executeSpec(body, request.jsonText, webhooks?.url ?? null);
       const { job, replayed } =
         key === undefined
           ? { job: await jobs.submit(spec, defaultCaller), replayed: false }
           : await jobs.submitOnce(spec, defaultCaller, key);
       if (replayed) reply.header('idempotent-replayed', 'true');
       else metrics.accepted('execute');
-      reply.header('location', `/jobs/${job.id}`);
       if (wantsEvents(headers.accept)) {
+        reply.header('location', `/jobs/${job.id}`);
         const stream = { jobs, reply, signal: whenCut(reply.raw), commentMs: eventCommentMs };
         return await streamJobEvents(stream, { id: job.id, after: 0, deltas: true });
       }
@@ -141,15 +141,14 @@ function retryRoute(app: TypedApp, { jobs, metrics }: AppDeps): void {
   });
 }
 
+type ExecuteBody = z.output<ReturnType<typeof executeSchema>>;
+
 /** `json`: the whole body as it came. */
-function executeSpec(body: z.output<ReturnType<typeof executeSchema>>, json: string, everyUrl: string | null): JobSpec {
+function executeSpec(body: ExecuteBody, json: string, everyUrl: string | null): JobSpec {
   const { after } = body;
   if (after !== null && !isJobId(after)) throw new InvalidRequestError([unknownDependency]);
-  const webhooks = [
-    ...(body.webhook === null ? [] : [webhookOf(body.webhook)]),
-    ...(everyUrl === null ? [] : [{ url: everyUrl, events: ['final' as const] }]),
-  ];
-  return {
+  // Not one literal with parts that are there or not: each of those would cost as much as all of the rest.
+  const spec: { -readonly [Key in keyof JobSpec]: JobSpec[Key] } = {
     kind: 'execute',
     provider: 'claude',
     prompt: body.prompt,
@@ -161,17 +160,26 @@ function executeSpec(body: z.output<ReturnType<typeof executeSchema>>, json: str
     timeoutMs: body.timeout_seconds * 1000,
     idleTimeoutMs: body.idle_timeout_seconds === null ? null : body.idle_timeout_seconds * 1000,
     metadata: body.metadata && exactMetadata(body.metadata, json),
-    ...(webhooks.length > 0 && { webhooks }),
     ref: body.ref,
-    ...(body.push_branch !== null && { pushBranch: body.push_branch }),
-    ...(after !== null && { after }),
-    ...(body.max_attempts > 1 && { maxAttempts: body.max_attempts }),
-    ...(body.follow_up && { followUp: true }),
   };
+  const webhooks = webhooksOf(body, everyUrl);
+  if (webhooks.length > 0) spec.webhooks = webhooks;
+  if (body.push_branch !== null) spec.pushBranch = body.push_branch;
+  if (after !== null) spec.after = after;
+  if (body.max_attempts > 1) spec.maxAttempts = body.max_attempts;
+  if (body.follow_up) spec.followUp = true;
+  return spec;
+}
+
+function webhooksOf({ webhook }: ExecuteBody, everyUrl: string | null): readonly Webhook[] {
+  const wanted = webhook === null ? [] : [webhookOf(webhook)];
+  return everyUrl === null ? wanted : [...wanted, { url: everyUrl, events: ['final'] }];
 }
 
 function wantsEvents(accept: string | undefined): boolean {
-  const types = (accept ?? '').split(',').map((text) => text.split(';').map((part) => part.trim().toLowerCase()));
+  // Almost every request asks for no such thing.
+  if (accept === undefined || accept === '*/*') return false;
+  const types = accept.split(',').map((text) => text.split(';').map((part) => part.trim().toLowerCase()));
   // The weight 0 says: not this (RFC 9110, section 12.4.2).
   return types.some(
     ([type, ...more]) => type === 'text/event-stream' && !more.some((part) => /^q=0(?:\.0*)?$/.test(part)),
