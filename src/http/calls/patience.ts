@@ -39,6 +39,8 @@ const roundMs = 5_000;
 const nearMs = 250;
 /** The first pause and the way here: not more, for a hang-up that is meant is to end its run within a second. */
 const perhapsMs = 600;
+/** The same where the time is the client's own word; but it may have been told to try once only, and nobody says so. */
+const firstReturnMs = 800;
 
 /**
  * How long after its hang-up a client may come back with the same request, in milliseconds; 0 where it does not. `waitedMs`: how
@@ -54,8 +56,10 @@ export function returnsWithinMs(
   if (!(tries >= 0)) return 0;
   const said = headers['x-stainless-timeout'];
   const timesMs = said === undefined ? [...unsaidMs, seenMs] : [Number(said) * 1000];
-  if (timesMs.some((ms) => ms > 0 && waitedMs >= ms - earlyMs && waitedMs <= ms + lateMs))
+  if (timesMs.some((ms) => ms > 0 && waitedMs >= ms - earlyMs && waitedMs <= ms + lateMs)) {
+    if (said !== undefined && tries === 0) return firstReturnMs;
     return Math.max(leastMs, Math.min(firstPauseMs * 2 ** tries, longestPauseMs) + lateMs);
+  }
   return said === undefined && tries === 0 && isRound(waitedMs) ? perhapsMs : 0;
 }
 

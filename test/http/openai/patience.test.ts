@@ -24,8 +24,9 @@ describe('a client may be left without a sign of life', () => {
 
 describe('a client that hangs up may come back', () => {
   test.each([
-    ['at the time it told', '20', '0', 19_990, 3_000],
-    ['at the time it told, cut to whole seconds', '20', '0', 20_990, 3_000],
+    ['at the time it told, soon', '20', '0', 19_990, 800],
+    ['at the time it told, cut to whole seconds', '20', '0', 20_990, 800],
+    ['later where it has tried before', '20', '1', 20_000, 3_000],
     ['the later the more often it tried', '20', '3', 20_000, 6_000],
     ['after ten seconds at most', '20', '99', 20_000, 10_000],
     ['not before its time', '20', '0', 18_000, 0],
