@@ -11,6 +11,11 @@ const maxHeapMb = 512;
 
 /** Requests of one tick go in one message, unless they hold more characters than this: the thread reads whole messages. */
 const maxMessageSize = 1024 * 1024;
+/**
+ * Nor are more gathered than this: a tick with many requests takes a millisecond, in which the thread would have nothing to do, and then
+ * the event loop nothing until it is done. 64 clients: 21,000 submits/s with whole ticks, 30,000 with eight.
+ */
+const maxGathered = 8;
 
 /** Submits are refused while this much waits for the thread: a disk that hangs must not fill the memory. */
 const maxWaiting = 10_000;
@@ -132,7 +137,7 @@ function createOutbox(post: (requests: readonly Request[]) => void) {
       if (requests.length === 0) setImmediate(flush);
       requests.push(request);
       size += requestSize;
-      if (size >= maxMessageSize) flush();
+      if (size >= maxMessageSize || requests.length >= maxGathered) flush();
     },
     flush,
     clear,
