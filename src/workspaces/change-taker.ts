@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { chmod, mkdir, readdir, readFile, readlink, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { ChangedFile, ChangeSet, ChangeSummary } from '../jobs/change-set.ts';
@@ -13,7 +14,7 @@ import { ownerFile, takeQuickly } from './quick-changes.ts';
 import { emptyTree, type ScratchRepo } from './scratch-repo.ts';
 import { stageChanges } from './stage-changes.ts';
 import { withSubmodules } from './submodule-changes.ts';
-import { createTreeScanner, type TreeScanner } from './tree-scanner.ts';
+import { createTreeScanner, scannerFile, type TreeScanner } from './tree-scanner.ts';
 import { maxPatchBytes, problemOf, type TreeChanges, writePatch } from './write-patch.ts';
 
 /** What is kept of a fresh workspace, before an agent runs in it, so that its changes can be told later. */
@@ -93,6 +94,7 @@ const nothing = { filesChanged: 0, insertions: 0, deletions: 0, patchBytes: 0, f
 export function createChangeTaker(options: ChangeTakerOptions): ChangeTaker {
   const { scratchDir, log } = options;
   const scanner = createTreeScanner(options.scanner);
+  if (!existsSync(options.scanner ?? scannerFile)) log.warn({}, 'native/scantree is not built: change sets take longer');
   const known = new Map<string, CommitFacts>();
   return {
     note: async (workTree, start) =>
