@@ -94,7 +94,8 @@ const nothing = { filesChanged: 0, insertions: 0, deletions: 0, patchBytes: 0, f
 export function createChangeTaker(options: ChangeTakerOptions): ChangeTaker {
   const { scratchDir, log } = options;
   const scanner = createTreeScanner(options.scanner);
-  if (!existsSync(options.scanner ?? scannerFile)) log.warn({}, 'native/scantree is not built: change sets take longer');
+  if (!existsSync(options.scanner ?? scannerFile))
+    log.warn({}, 'native/scantree is not built: change sets take longer');
   const known = new Map<string, CommitFacts>();
   return {
     note: async (workTree, start) =>
