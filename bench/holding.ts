@@ -1,7 +1,10 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { print, quantile, row, timed } from './figures.ts';
+import { z } from 'zod';
+import { print, quantile, row } from './figures.ts';
 import { agents, type RunningService, startService } from './running-service.ts';
 
 const megabyte = 1024 * 1024;
@@ -43,13 +46,17 @@ async function jobs(service: RunningService, count: number, prompt: string): Pro
   await Promise.all(Array.from({ length: count }, one));
 }
 
-async function probe(service: RunningService, work: () => Promise<unknown>): Promise<readonly number[]> {
-  const samples: number[] = [];
-  let done = false;
-  const working = work().finally(() => (done = true));
-  while (!done) samples.push(await timed(async () => await (await fetch(`${service.url}/health`)).text()));
-  await working;
-  return samples;
+async function probe({ url }: RunningService, work: () => Promise<unknown>): Promise<readonly number[]> {
+  const program = join(import.meta.dirname, 'health-probe.ts');
+  const child = spawn(process.execPath, [program, url], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const chunks: string[] = [];
+  const warm = once(child.stdout.setEncoding('utf8'), 'data');
+  await warm;
+  child.stdout.on('data', (chunk: string) => void chunks.push(chunk));
+  await work();
+  child.stdin.end();
+  await once(child, 'close');
+  return z.array(z.number()).parse(JSON.parse(chunks.join('')));
 }
 
 /** Megabytes. */

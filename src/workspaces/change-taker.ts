@@ -93,9 +93,7 @@ const nothing = { filesChanged: 0, insertions: 0, deletions: 0, patchBytes: 0, f
 
 export function createChangeTaker(options: ChangeTakerOptions): ChangeTaker {
   const { scratchDir, log } = options;
-  const scanner = createTreeScanner(options.scanner);
-  if (!existsSync(options.scanner ?? scannerFile))
-    log.warn({}, 'native/scantree is not built: change sets take longer');
+  const scanner = openScanner(options);
   const known = new Map<string, CommitFacts>();
   return {
     note: async (workTree, start) =>
@@ -165,6 +163,11 @@ async function sweep(scratchDir: string, keep: readonly Snapshot[]): Promise<voi
     const target = await readlink(join(scratchDir, name)).catch(() => name);
     if (!kept.has(target)) await rm(join(scratchDir, name), { recursive: true, force: true });
   }
+}
+
+function openScanner({ scanner: file = scannerFile, log }: ChangeTakerOptions): TreeScanner {
+  if (!existsSync(file)) log.warn({ file }, 'the scanner is not built: change sets take longer');
+  return createTreeScanner(file);
 }
 
 interface Means extends Omit<ChangeTakerOptions, 'scanner'> {
