@@ -2,12 +2,22 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { JobId, JobRecord } from '../../jobs/job.ts';
 import type { JobService } from '../../jobs/job-service.ts';
 import type { Log } from '../../jobs/ports.ts';
-import type { Runs } from './runs.ts';
 
 /** Who waits for the run of a call: it ends with the last of them. */
 export interface Attendance {
-  readonly attend: Runs['attend'];
-  readonly patienceMs: Runs['patienceMs'];
+  /**
+   * Runs what waits for the end of a run, and resolves as that does. If it rejects, or the caller hangs up first, nobody may get
+   * the answer any more: with the last one who waits, the run of a `chat` job is cancelled, once. It is not while somebody who
+   * hung up may come back: `returnsWithinMs` is asked then, with how long the caller has waited, in milliseconds.
+   */
+  attend<T>(
+    job: JobRecord,
+    signal: AbortSignal,
+    work: () => Promise<T>,
+    returnsWithinMs?: (waitedMs: number) => number,
+  ): Promise<T>;
+  /** How long a caller of this run waited who hung up when its time had passed, in milliseconds; Infinity where none did. */
+  patienceMs(id: JobId): number;
   /** True while who hung up may come back for this run. */
   isAwaited(id: JobId): boolean;
   /** To be called when the run has ended. Resolves when nobody who hung up may still come back for it. */
@@ -50,7 +60,7 @@ export function createAttendance({ jobs, log }: AttendanceDeps): Attendance {
     if (!attendants.has(job.id) && !awaited.has(job.id)) await cancel(job, 'client_gone');
   }
 
-  const attend: Runs['attend'] = async (job, signal, work, returnsWithinMs = () => 0) => {
+  const attend: Attendance['attend'] = async (job, signal, work, returnsWithinMs = () => 0) => {
     const { promise: gone, reject } = Promise.withResolvers<never>();
     const onGone = (): void => reject(signal.reason);
     const begun = performance.now();

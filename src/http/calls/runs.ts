@@ -7,7 +7,7 @@ import type { Metrics } from '../../telemetry/metrics.ts';
 import { badRequest, OpenAiError } from '../openai/errors.ts';
 import { runError } from '../openai/run-error.ts';
 import { defaultCaller } from '../routes/execute.ts';
-import { createAttendance } from './attendance.ts';
+import { type Attendance, createAttendance } from './attendance.ts';
 import { createBoundedMap } from './bounded-map.ts';
 import type { ResolvedModels } from './resolved-models.ts';
 
@@ -15,22 +15,9 @@ import type { ResolvedModels } from './resolved-models.ts';
  * The runs behind the calls of /v1. Clients repeat what failed, and a run costs money: a request that is a repetition gets the
  * run that there is already. What is remembered here is lost with the process; the runs themselves are not.
  */
-export interface Runs {
+export interface Runs extends Pick<Attendance, 'attend' | 'patienceMs'> {
   /** The run that answers this request: a new one, or the one that an earlier request began. Throws what refuses it. */
   open(request: CallRequest, spec: JobSpec): Promise<Run>;
-  /**
-   * Runs what waits for the end of a run, and resolves as that does. If it rejects, or the caller hangs up first, nobody may get
-   * the answer any more: with the last one who waits, the run of a `chat` job is cancelled, once. It is not while somebody who
-   * hung up may come back: `returnsWithinMs` is asked then, with how long the caller has waited, in milliseconds.
-   */
-  attend<T>(
-    job: JobRecord,
-    signal: AbortSignal,
-    work: () => Promise<T>,
-    returnsWithinMs?: (waitedMs: number) => number,
-  ): Promise<T>;
-  /** How long a caller of this run waited who hung up when its time had passed, in milliseconds; Infinity where none did. */
-  patienceMs(id: JobId): number;
 }
 
 export interface Run {
