@@ -4,9 +4,8 @@ import type { ChangeSummary } from '../jobs/change-set.ts';
 import type { ChangeTakerOptions, Snapshot } from './change-taker.ts';
 import { type Filled, type FilledSubmodule, readFilled } from './filled.ts';
 import type { NotedLfsFile } from './lfs-changes.ts';
-import { identityOf, keepIndex, openScratchRepo } from './note-workspace.ts';
+import { identityOf, keepIndex, openScratchRepo, pathsOf } from './note-workspace.ts';
 import { attributesFile, stateOf } from './protected-files.ts';
-import { split } from './stage-changes.ts';
 import { submoduleMode } from './submodules.ts';
 
 /** A submodule in a workspace, as it was before an agent ran. */
@@ -60,10 +59,7 @@ async function noteSubmodule(
   // In a copy its times are those of the clone that it was copied from. Here nobody waits for git to read all files.
   await repo.run(['update-index', '-q', '--refresh']);
   await keepIndex(join(repo.gitDir, 'index'), directory);
-  if (!index.includes(submoduleMode)) return { ...noted, submodules: [] };
-  const entries = split(await repo.run(['ls-files', '--stage', '-z']));
-  const links = entries.filter((entry) => entry.startsWith('160000 '));
-  return { ...noted, submodules: links.map((entry) => entry.slice(entry.indexOf('\t') + 1)) };
+  return { ...noted, submodules: index.includes(submoduleMode) ? (await pathsOf(repo)).submodules : [] };
 }
 
 export function submodulesOf({ filled }: Pick<Snapshot, 'filled'>): readonly NotedSubmodule[] {

@@ -52,7 +52,7 @@ async function noteUnlocked(options: Options, workTree: string, snapshot: Snapsh
 }
 
 /** All that the index has, and where it has other repositories. */
-async function pathsOf(repo: ScratchRepo) {
+export async function pathsOf(repo: ScratchRepo) {
   const entries = split(await repo.run(['ls-files', '--stage', '-z']));
   const paths = entries.map((entry) => entry.slice(entry.indexOf('\t') + 1));
   return { paths, submodules: paths.filter((_, at) => entries[at]?.startsWith('160000 ')) };
