@@ -24,8 +24,8 @@ export async function diskUsage(
     reject: false,
   });
   const { stdout, exitCode } = result;
-  // An exit code of 1 is that something was left out; none is that it was killed.
-  if (exitCode === undefined || typeof stdout !== 'string') return null;
+  // An exit code of 1 is that something was left out; none is that it was killed. A `du` that is quick ends before its signal comes.
+  if (options.signal.aborted || exitCode === undefined || typeof stdout !== 'string') return null;
   const totals = paths.flatMap((path) => totalOf(path, stdout));
   return totals.length === 0 ? null : totals.reduce((sum, bytes) => sum + bytes, 0);
 }

@@ -177,22 +177,33 @@ CLIENTS = {
 
 
 def count_tries():
-    """Counts what is sent with the HTTP client of the SDK, below its retries."""
+    """Counts what is sent with the HTTP client of the SDK, below its retries.
 
-    def count(request):
+    Not where no connection was made: on a busy machine the five seconds that SDKs have for that may pass in this program.
+    """
+
+    def count(request, times):
         body = json.loads(request.content) if request.content else {}
         text = body.get("input") or (body.get("messages") or [{}])[-1].get("content")
-        asked[text if isinstance(text, str) else (text or [{}])[-1].get("content")] += 1
+        asked[text if isinstance(text, str) else (text or [{}])[-1].get("content")] += times
 
     wait, send = httpx2.Client.send, httpx2.AsyncClient.send
 
     def counted(self, request, **options):
-        count(request)
-        return wait(self, request, **options)
+        count(request, 1)
+        try:
+            return wait(self, request, **options)
+        except (httpx2.ConnectTimeout, httpx2.ConnectError):
+            count(request, -1)
+            raise
 
     async def counted_async(self, request, **options):
-        count(request)
-        return await send(self, request, **options)
+        count(request, 1)
+        try:
+            return await send(self, request, **options)
+        except (httpx2.ConnectTimeout, httpx2.ConnectError):
+            count(request, -1)
+            raise
 
     httpx2.Client.send, httpx2.AsyncClient.send = counted, counted_async
 
