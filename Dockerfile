@@ -27,10 +27,10 @@ RUN version="$(node -p "require('./package.json').devDependencies['@anthropic-ai
 FROM ${NODE_IMAGE} AS supervisor
 WORKDIR /build
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev
-COPY native/supervise.c native/copytree.c native/scantree.c native/build.sh ./
+COPY native/*.c native/*.h native/build.sh ./
 RUN sh build.sh --strict \
   && test "$(./supervise self-test)" = 'supervise 2' \
-  && ./copytree prepare . | grep -q '^copytree 1 ' \
+  && ./copytree prepare . | grep -q '^copytree 2 ' \
   && ./scantree serve </dev/null
 
 FROM ${NODE_IMAGE}

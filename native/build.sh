@@ -5,11 +5,18 @@
 set -u
 cd "$(dirname "$0")" || exit 1
 
+sources() {
+  case $1 in
+    copytree) echo copytree.c renewal.c git-index.c listing.c ;;
+    *) echo "$1.c" ;;
+  esac
+}
+
 build() {
   # Static: half the memory per job and half the time to start. Not every C library comes in that form.
   for linking in -static ''; do
-    # shellcheck disable=SC2086 # empty must be no argument
-    "${CC:-cc}" -std=c11 -O2 -Wall -Wextra -pthread $linking -o "$1.new" "$1.c" 2>build.log && mv "$1.new" "$1" && return 0
+    # shellcheck disable=SC2046,SC2086 # several arguments; empty must be none
+    "${CC:-cc}" -std=c11 -O2 -Wall -Wextra -pthread $linking -o "$1.new" $(sources "$1") 2>build.log && mv "$1.new" "$1" && return 0
   done
   cat build.log >&2
   return 1

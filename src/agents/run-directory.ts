@@ -151,19 +151,22 @@ async function moveAway(
   paths: readonly string[],
   remover: Remover,
 ): Promise<readonly (readonly [path: string, error: unknown])[]> {
+  // An agent that kept nothing leaves empty directories: those cost no process, and not even a rename.
+  const areGone = await Promise.all(paths.map(removeEmpty));
+  const full = paths.filter((_, i) => areGone[i] !== true);
+  const gone = paths.filter((_, i) => areGone[i] === true).map((path) => [path, null] as const);
+  if (full.length === 0) return gone;
   const trash = join(root, `${trashPrefix}${randomUUID()}`);
   try {
     await mkdir(trash, { recursive: true, mode: 0o700 });
   } catch (error) {
-    return paths.map((path) => [path, error]);
+    return [...gone, ...full.map((path) => [path, error] as const)];
   }
-  const targets = paths.map((_, i) => join(trash, String(i)));
-  const moves = await Promise.allSettled(paths.map((path, i) => moveIfThere(path, targets[i] ?? trash)));
-  const moved = targets.filter((_, i) => moves[i]?.status === 'fulfilled' && moves[i].value);
-  // An agent that kept nothing leaves empty directories: those cost no process.
-  await Promise.all(moved.map(removeEmpty));
+  const moves = await Promise.allSettled(full.map((path, i) => moveIfThere(path, join(trash, String(i)))));
+  // Nothing could be moved.
   if (!(await removeEmpty(trash))) remover.remove(trash);
-  return moves.map((move, i) => [paths[i] ?? '', move.status === 'rejected' ? move.reason : null]);
+  const tried = moves.map((move, i) => [full[i] ?? '', move.status === 'rejected' ? move.reason : null] as const);
+  return [...gone, ...tried];
 }
 
 /** A link counts as itself, and what cannot be looked at is there. */
@@ -232,11 +235,11 @@ async function moveIfThere(from: string, to: string): Promise<boolean> {
   }
 }
 
-/** Without a process. False if that failed. */
+/** Without a process. False if it is there still. */
 async function removeEmpty(directory: string): Promise<boolean> {
   return await rmdir(directory).then(
     () => true,
-    () => false,
+    (error: unknown) => hasCode(error, 'ENOENT'),
   );
 }
 

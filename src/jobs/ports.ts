@@ -163,6 +163,11 @@ export interface Workspace extends AsyncDisposable {
    * noted the clone. With `pushBranch` the result is then pushed to the remote of the base, which takes 60 s more at most.
    */
   changes(pushBranch?: string): Promise<ChangeSummary | null>;
+  /**
+   * Disposes of it, but what is untouched may serve another job. Only where none of the processes that worked in it can be left.
+   * Never rejects.
+   */
+  giveBack(): Promise<void>;
   // Disposing takes it out of sight at once and removes it later. It never rejects: it logs, and leaves the rest to `sweep`.
 }
 

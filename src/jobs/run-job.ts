@@ -22,6 +22,7 @@ export async function runJob(claim: Claim, deps: RunJobDeps, signal: AbortSignal
     const workspace =
       (adopted ? deps.workspaces.adopt?.(id) : null) ??
       (await deps.workspaces.create(id, signal, { ref: spec.ref ?? null }));
+    let isOver = false;
     try {
       const running = deps.runner.run(
         { id, spec, attempt: claim.attempt, workspacePath: workspace.path, adopted },
@@ -29,9 +30,11 @@ export async function runJob(claim: Claim, deps: RunJobDeps, signal: AbortSignal
       );
       deps.onAgentStart();
       const outcome = await running;
-      return { ...outcome, changes: await changesOf(workspace, spec, outcome) };
+      const changes = await changesOf(workspace, spec, outcome);
+      isOver = isSurelyOver(outcome);
+      return { ...outcome, changes };
     } finally {
-      await workspace[Symbol.asyncDispose]();
+      await (isOver ? workspace.giveBack() : workspace[Symbol.asyncDispose]());
     }
   } catch (error) {
     if (signal.aborted) return endedOutcome(endReasonOf(signal));
@@ -39,6 +42,14 @@ export async function runJob(claim: Claim, deps: RunJobDeps, signal: AbortSignal
     if (error instanceof WorkspaceError) return outcomeWithoutAgent('error', 'workspace_error', error.message);
     return outcomeWithoutAgent('error', 'spawn_error', 'The agent could not be started');
   }
+}
+
+/**
+ * True if every process of the job is known to be gone. Agents that are shut in are kept from the workspaces of others, so nothing
+ * of theirs is passed on: two that work together could keep a directory open for each other.
+ */
+function isSurelyOver({ report: { containment } }: JobOutcome): boolean {
+  return containment?.level === 'supervisor' && containment.survivors === 0;
 }
 
 /** Only what its agent calls complete is pushed: of the rest the patch is kept. */

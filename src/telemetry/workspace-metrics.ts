@@ -43,7 +43,7 @@ export function createWorkspaceMetrics(
   });
   const prepare = new Histogram({
     name: 'agent_workspace_prepare_seconds',
-    help: 'To make a workspace: a ready clone (pool), one brought up to date (update), a clone of its own (clone)',
+    help: 'To make a workspace: a ready clone (pool), one brought up to date (update), a used one made good (renewal), a clone (clone)',
     labelNames: ['kind'],
     buckets: prepareSeconds,
     registers,

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { chmod, mkdir, readdir, readFile, readlink, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { ChangedFile, ChangeSet, ChangeSummary } from '../jobs/change-set.ts';
@@ -34,6 +34,8 @@ export interface Snapshot {
   readonly filled?: FilledNotes;
   /** When the index was written, in whole seconds since the epoch: nothing in the work tree was written later. */
   readonly indexSecond: number;
+  /** By which files of its store are known again. */
+  readonly store: readonly string[];
 }
 
 export interface Start {
@@ -62,6 +64,8 @@ export interface ChangeTaker {
   recall(id: JobId): Promise<Snapshot | null>;
   /** Lets go of a snapshot, and of the job's if it was assigned. Never rejects. */
   forget(snapshot: Snapshot, id?: JobId): Promise<void>;
+  /** The job has its snapshot no more, which stays. Never rejects. */
+  release(id: JobId): Promise<void>;
   /** Removes the snapshots of a dead process but those to `keep`. */
   sweep(keep: readonly Snapshot[]): Promise<void>;
   /** Ends what runs for all of them. */
@@ -95,6 +99,14 @@ export function createChangeTaker(options: ChangeTakerOptions): ChangeTaker {
   const { scratchDir, log } = options;
   const scanner = openScanner(options);
   const known = new Map<string, CommitFacts>();
+  const remove = (path: string): void => {
+    try {
+      // A handful of files of ours: by promises it would take ten times as long, of the processor too.
+      rmSync(path, { recursive: true, force: true });
+    } catch (error) {
+      log.warn({ err: error }, 'a snapshot could not be removed; the next start does it');
+    }
+  };
   return {
     note: async (workTree, start) =>
       await withFilled(options, workTree, await noteWorkspace({ ...options, known }, workTree, start)),
@@ -128,33 +140,33 @@ export function createChangeTaker(options: ChangeTakerOptions): ChangeTaker {
       await chmod(file, 0o600);
       await symlink(basename(snapshot.directory), join(scratchDir, id));
     },
-    async recall(id) {
-      try {
-        const text = await readFile(join(scratchDir, id, ownerFile), 'utf8');
-        // Ours, and whole: it was written before the agent started.
-        const kept = JSON.parse(text) as Omit<Snapshot, 'protectedFiles'> & { protectedFiles: [string, string][] };
-        return {
-          ...kept,
-          filters: kept.filters ?? true,
-          submodules: kept.submodules ?? [],
-          protectedFiles: new Map(kept.protectedFiles),
-        };
-      } catch (error) {
-        log.debug({ job_id: id, err: error }, 'no snapshot was kept of this job');
-        return null;
-      }
-    },
+    recall: async (id) => await recall(options, id),
     async forget({ directory }, id) {
-      try {
-        if (id !== undefined) await rm(join(scratchDir, id), { force: true });
-        await rm(directory, { recursive: true, force: true });
-      } catch (error) {
-        log.warn({ err: error }, 'a snapshot could not be removed; the next start does it');
-      }
+      if (id !== undefined) remove(join(scratchDir, id));
+      remove(directory);
     },
+    release: async (id) => remove(join(scratchDir, id)),
     sweep: (keep) => sweep(scratchDir, keep),
     close: scanner.close,
   };
+}
+
+async function recall({ scratchDir, log }: ChangeTakerOptions, id: JobId): Promise<Snapshot | null> {
+  try {
+    const text = await readFile(join(scratchDir, id, ownerFile), 'utf8');
+    // Ours, and whole: it was written before the agent started.
+    const kept = JSON.parse(text) as Omit<Snapshot, 'protectedFiles'> & { protectedFiles: [string, string][] };
+    return {
+      ...kept,
+      filters: kept.filters ?? true,
+      submodules: kept.submodules ?? [],
+      store: kept.store ?? [],
+      protectedFiles: new Map(kept.protectedFiles),
+    };
+  } catch (error) {
+    log.debug({ job_id: id, err: error }, 'no snapshot was kept of this job');
+    return null;
+  }
 }
 
 async function sweep(scratchDir: string, keep: readonly Snapshot[]): Promise<void> {

@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import type { Target } from './base-ref.ts';
 import type { BaseState } from './base-repo.ts';
 import type { Git } from './git.ts';
+import { attributesFile } from './protected-files.ts';
 import { unsynced, updateQuickly } from './quick-update.ts';
 import { readRef } from './read-ref.ts';
 
@@ -39,15 +40,34 @@ async function checkOut(git: Git, { commit, branch }: Target, path: string, sign
   await git({ cwd: path, args: ['checkout', '--force', ...how, commit, '--'], timeoutMs: cloneTimeoutMs, signal });
 }
 
-/** Brings a clone that nobody has touched to the newest commit of the base's branch. */
+/**
+ * Brings a clone that nobody has touched to the newest commit of the base's branch. Rejects with anything where it could not be
+ * made what a new clone would be.
+ */
 export async function updateClone(git: Git, base: BaseState, path: string, signal: AbortSignal): Promise<void> {
-  const { branch } = base;
-  if (branch === null) throw new Error('the base has no commit to go to');
+  const gitDir = join(path, '.git');
+  const [from, hadAttributes] = [await readRef(gitDir, 'HEAD'), await hasAttributes(path)];
   const isDone = await updateQuickly(git, base, path, signal).catch(() => {
     signal.throwIfAborted();
     return false; // What is wrong with it the fetch will say.
   });
-  if (isDone) return;
+  if (!isDone) await updateByFetch(git, base, path, signal);
+  if (!hadAttributes && !(await hasAttributes(path))) return;
+  // Other attributes may make other files of the same blobs, and git leaves those as they are.
+  const files = [`:(top,glob)**/${attributesFile}`];
+  const args = ['diff-tree', '-r', '--name-only', String(from), 'HEAD', '--', ...files];
+  const changed = await git({ cwd: path, args, timeoutMs: readTimeoutMs, signal });
+  if (changed !== '') throw new Error('the attributes of files have changed');
+}
+
+/** True if there may be attributes in its commit. */
+async function hasAttributes(path: string): Promise<boolean> {
+  return (await readFile(join(path, '.git', 'index'))).includes(attributesFile);
+}
+
+async function updateByFetch(git: Git, base: BaseState, path: string, signal: AbortSignal): Promise<void> {
+  const { branch } = base;
+  if (branch === null) throw new Error('the base has no commit to go to');
   const refspec = `+refs/heads/${branch}:refs/remotes/origin/${branch}`;
   const fetch = [...unsynced, 'fetch', '--no-write-fetch-head', '--', base.path, refspec];
   await git({ cwd: path, args: fetch, transport: 'local', timeoutMs: cloneTimeoutMs, signal });

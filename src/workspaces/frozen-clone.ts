@@ -2,20 +2,24 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { CloneMethod } from '../jobs/job.ts';
 import type { Clock } from '../jobs/ports.ts';
+import type { BaseState } from './base-repo.ts';
 import type { Snapshot } from './change-taker.ts';
 import { type Copiers, createCopiers, type Priority } from './copiers.ts';
 import { createFrozenKeeper, type FrozenKeeper, type FrozenKeeperOptions, frozenName } from './frozen-keeper.ts';
+import { identityOf } from './note-workspace.ts';
 import { makeDirectory, type Place, type Preparation } from './preparation.ts';
+import { momentOf } from './quick-changes.ts';
+import { momentText } from './store-notes.ts';
 
 /** A clone in which nobody ever works: copying it is quicker than cloning the base again. */
 export interface FrozenClone {
   /**
    * The preparation, but with copies where a copy is the quicker way: of the frozen clone, brought to the newest commit if need
-   * be. What is asked for by a ref is cloned.
+   * be. What is asked for by a ref is cloned. What was used is renewed by the frozen clone.
    */
   quicken(preparation: Preparation, priority: Priority): Preparation;
-  /** Makes or replaces it where the base has moved. One at a time, at low priority. Never rejects. */
-  renew(): Promise<void>;
+  /** Makes or replaces it where it is not of this state. One at a time, at low priority. Never rejects. */
+  renew(state: BaseState): Promise<void>;
   /** Removes what a dead process left. */
   empty(): Promise<void>;
   /** From now on there is one, if there is a way to copy it. Rejects where a directory cannot be made. */
@@ -39,12 +43,13 @@ export function createFrozenClone(options: FrozenCloneOptions): FrozenClone {
   const closing = new AbortController();
   const copiers = createCopiers({ ...options, directories: [directory, jobsDir, ...options.directories] });
   const keeper = createFrozenKeeper({ ...options, copiers, closing: closing.signal });
-  const means = { keeper, copiers, removal };
+  const means = { keeper, copiers, removal, log: options.log };
   return {
     quicken: (preparation, priority) => ({
       ...preparation,
       make: async (place, signal) =>
         (await copyInto(means, { place, preparation, priority }, signal)) ?? (await preparation.make(place, signal)),
+      renew: async (place, used, signal) => await renewIn(means, { place, preparation, priority }, used, signal),
     }),
     renew: keeper.renew,
     async empty() {
@@ -62,7 +67,7 @@ export function createFrozenClone(options: FrozenCloneOptions): FrozenClone {
   };
 }
 
-interface Means extends Pick<FrozenCloneOptions, 'removal'> {
+interface Means extends Pick<FrozenCloneOptions, 'removal' | 'log'> {
   readonly keeper: FrozenKeeper;
   readonly copiers: Copiers;
 }
@@ -95,6 +100,38 @@ async function copyInto(
     await keeper.retire(frozen);
     await removal.discard(place.name);
     await makeDirectory(place.path);
+    return null;
+  } finally {
+    await keeper.release(frozen);
+  }
+}
+
+/** True if git alone made the clone: what came into it later is not known by its index. */
+function isPlain({ baseCommit, filters, submodules, filled }: Snapshot): boolean {
+  return baseCommit !== null && !filters && submodules.length === 0 && filled === undefined;
+}
+
+async function renewIn(
+  { keeper, copiers, log }: Means,
+  { place, preparation, priority }: Wanted,
+  used: Snapshot,
+  signal: AbortSignal,
+): Promise<Snapshot | null> {
+  const copier = copiers.get(priority);
+  const claimed = copier !== null && isPlain(used) ? await keeper.claimFor(place.state) : null;
+  if (copier === null || claimed === null) return null;
+  const { frozen, isFresh } = claimed;
+  try {
+    const momentNs = await momentOf(used, place.path);
+    if (!isFresh || frozen.unlocked || momentNs === null) return null;
+    if ((await identityOf(place.path)) !== used.identity) throw new Error('its directory was replaced');
+    const noted = { index: join(used.directory, 'index'), notes: [momentText(momentNs), ...used.store].join('\n') };
+    await copier.renew(frozen.path, place.path, noted, signal);
+    return await preparation.note(place, frozen);
+  } catch (error) {
+    signal.throwIfAborted();
+    // What the job left is the reason, or a frozen clone that is none any more: then the next copy says so.
+    log.debug({ err: error }, 'a used clone is not kept');
     return null;
   } finally {
     await keeper.release(frozen);

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Log } from '../jobs/ports.ts';
-import type { BaseRepo, BaseState } from './base-repo.ts';
+import type { BaseState } from './base-repo.ts';
 import type { ChangeTaker, Snapshot } from './change-taker.ts';
 import { packObjects } from './clone.ts';
 import type { Contents } from './contents.ts';
@@ -34,8 +34,8 @@ export interface FrozenKeeper {
    */
   claimFor(state: BaseState): Promise<{ readonly frozen: Frozen; readonly isFresh: boolean } | null>;
   release(frozen: Frozen): Promise<void>;
-  /** Makes or replaces it where the base has moved. One at a time. Never rejects. */
-  renew(): Promise<void>;
+  /** Makes or replaces it where it is not of this state. One at a time. Never rejects. */
+  renew(state: BaseState): Promise<void>;
   /** No more copies of this one; it goes when the last is done. */
   retire(frozen: Frozen): Promise<void>;
   /** Forgets the one there is, once nothing is under way. */
@@ -45,7 +45,6 @@ export interface FrozenKeeper {
 export interface FrozenKeeperOptions {
   readonly jobsDir: string;
   readonly gitCryptKey: string;
-  readonly base: BaseRepo;
   /** At low priority, as the one that follows. */
   readonly prepareLater: Preparation;
   readonly gitLater: Git;
@@ -64,7 +63,7 @@ const largeIndexBytes = 1_000 * 80;
 const sha256Length = 64;
 
 export function createFrozenKeeper(options: FrozenKeeperOptions): FrozenKeeper {
-  const { base, closing, copiers, removal } = options;
+  const { closing, copiers, removal } = options;
   const originOf = (state: BaseState) => originOfState(state, options);
   let current: Frozen | null = null;
   let renewing: Promise<void> | null = null;
@@ -76,10 +75,9 @@ export function createFrozenKeeper(options: FrozenKeeperOptions): FrozenKeeper {
     if (frozen.copies === 0) await removal.discard(frozen.name);
   }
 
-  async function replace(copier: TreeCopier): Promise<void> {
+  async function replace(copier: TreeCopier, state: BaseState): Promise<void> {
     const old = current;
     try {
-      const state = await base.peek(closing);
       const [commit, origin] = [commitOf(state), await originOf(state)];
       if (commit === null || commit.length === sha256Length || isAt(old, commit, origin)) return;
       const usable = old?.origin === origin ? old : null;
@@ -92,10 +90,10 @@ export function createFrozenKeeper(options: FrozenKeeperOptions): FrozenKeeper {
     if (old !== null) await retire(old);
   }
 
-  async function renew(): Promise<void> {
+  async function renew(state: BaseState): Promise<void> {
     const copier = copiers.get('later');
     if (copier === null || closing.aborted) return;
-    renewing ??= replace(copier).finally(() => {
+    renewing ??= replace(copier, state).finally(() => {
       renewing = null;
     });
     await renewing;
@@ -105,7 +103,7 @@ export function createFrozenKeeper(options: FrozenKeeperOptions): FrozenKeeper {
     const frozen = current;
     const [commit, origin] = [commitOf(state), await originOf(state)];
     const isFresh = isAt(frozen, commit, origin);
-    if (!isFresh) void renew();
+    if (!isFresh) void renew(state);
     if (frozen === null || frozen.retired || commit === null || frozen.origin !== origin) return null;
     if (!isFresh && !frozen.large) return null;
     frozen.copies += 1;

@@ -5,6 +5,7 @@ import type { ChangeTakerOptions, Snapshot, Start } from './change-taker.ts';
 import { attributesFile, noteProtectedFiles, speaksOfFilters } from './protected-files.ts';
 import { makeScratchRepo, type ScratchRepo } from './scratch-repo.ts';
 import { pathsByFilter, split } from './stage-changes.ts';
+import { noteStore } from './store-notes.ts';
 import { submoduleMode } from './submodules.ts';
 
 interface Options extends Pick<ChangeTakerOptions, 'scratchDir' | 'path'> {
@@ -25,7 +26,7 @@ export async function noteWorkspace(options: Options, workTree: string, start: S
   const indexSecond = baseCommit === null ? 0 : await keepIndex(join(workTree, '.git', 'index'), directory);
   const snapshot: Snapshot = {
     ...{ baseCommit, objects, directory, indexSecond, identity: await identityOf(workTree) },
-    ...{ protectedFiles: new Map(), filters: unlocked, submodules: [] },
+    ...{ protectedFiles: new Map(), filters: unlocked, submodules: [], store: await noteStore(workTree) },
   };
   if (baseCommit === null) return snapshot;
   if (unlocked) return { ...snapshot, ...(await noteUnlocked(options, workTree, snapshot)) };

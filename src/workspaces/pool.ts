@@ -1,79 +1,87 @@
-import { randomBytes } from 'node:crypto';
-import { mkdir, readdir, rename } from 'node:fs/promises';
+import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Log } from '../jobs/ports.ts';
-import type { BaseRepo, BaseState } from './base-repo.ts';
-import type { ChangeTaker, Snapshot } from './change-taker.ts';
-import { type Contents, isWhole } from './contents.ts';
-import { makeDirectory, type Preparation } from './preparation.ts';
-import type { Removal } from './removal.ts';
+import type { BaseState } from './base-repo.ts';
+import type { Snapshot } from './change-taker.ts';
+import { createFilling, type FillingOptions, type Lists } from './pool-filling.ts';
+import { createMembers, type MemberOptions } from './pool-members.ts';
+import type { PreparedBy } from './workspace-meter.ts';
 
 /** Clones that are ready before a job needs one. */
 export interface Pool {
   /**
    * Moves a ready clone into an empty directory, at the commit of the base: one rename, and where the base has moved since, what
-   * changed. Null if there is none, or if it could not be brought up to date; then the directory is empty still.
+   * changed; or one that was used, once it is as if it were new. Null if there is none, or if it could not be made so; then the
+   * directory is empty still.
    */
-  take(path: string, state: BaseState, signal: AbortSignal): Promise<Snapshot | null>;
+  take(path: string, state: BaseState, signal: AbortSignal): Promise<Taken | null>;
+  /**
+   * Takes the workspace of a job that is over out of sight: it serves another job once it is as if it were new. None of the
+   * processes that worked in it may be left. The snapshot is the pool's then. False where that could not be: nothing has happened.
+   */
+  giveBack(path: string, snapshot: Snapshot): Promise<boolean>;
   /** Makes good what was taken, one after the other at low priority. Returns at once; does nothing before `begin`. */
   fill(): void;
   /** Removes all there is, also what a dead process left. */
   empty(): Promise<void>;
   /** From now on the pool fills. */
   begin(): Promise<void>;
-  /** How many are ready. */
+  /** How many are ready: more than its size for a while, after more jobs at once. */
   ready(): number;
   close(): Promise<void>;
 }
 
-export interface PoolOptions {
-  readonly size: number;
-  readonly jobsDir: string;
-  readonly base: BaseRepo;
-  /** At the priority of a job that waits. */
-  readonly prepare: Preparation;
-  /** At low priority. */
-  readonly prepareLater: Preparation;
-  readonly removal: Removal;
-  readonly taker: ChangeTaker;
-  readonly contents: Contents;
-  /** Brings what clones are copied from to the base. Never rejects. */
-  readonly renew: () => Promise<void>;
-  /** True while jobs make clones for themselves: the pool then leaves disk and processor to them. */
-  readonly isBusy: () => boolean;
-  /** False while the disk is too full for clones that nobody has asked for. */
-  readonly hasRoom: () => Promise<boolean>;
-  readonly log: Log;
+export interface Taken {
+  readonly snapshot: Snapshot;
+  readonly by: Exclude<PreparedBy, 'clone'>;
 }
 
-interface Member {
-  readonly name: string;
-  readonly path: string;
-  readonly state: BaseState;
-  readonly snapshot: Snapshot;
+export interface PoolOptions extends Omit<MemberOptions, 'directory' | 'poolName'>, FillingOptions {
+  readonly jobsDir: string;
 }
 
 export const poolName = '.pool';
 
 export function createPool(options: PoolOptions): Pool {
-  const { size, removal, taker, contents } = options;
+  const { size, removal, taker } = options;
   const directory = join(options.jobsDir, poolName);
-  const members: Member[] = [];
-  const filling = createFilling(options, directory, members);
+  const members = createMembers({ ...options, directory, poolName });
+  const lists: Lists = { ready: [], used: [] };
+  const filling = createFilling(options, members, lists);
+
+  async function takeAny(state: BaseState, signal: AbortSignal) {
+    const fresh = lists.ready.findIndex((member) => !members.isStale(member, state.head));
+    const [member] = lists.ready.splice(Math.max(0, fresh), 1);
+    if (member !== undefined) {
+      if (fresh !== -1) return { member, by: 'pool' } as const;
+      return { member: await members.bring(member, state, 'now', signal), by: 'update' } as const;
+    }
+    // The one of which most is still in memory.
+    const last = lists.used.pop();
+    return last && ({ member: await members.renew(last, state, 'now', signal), by: 'renewal' } as const);
+  }
+
   return {
     fill: filling.fill,
     async take(path, state, signal) {
-      if (state.target !== null || members.length === 0) return null;
-      const fresh = members.findIndex((member) => !isStale(member, state.head, contents));
-      const [member] = members.splice(Math.max(0, fresh), 1);
-      if (member === undefined) return null;
-      if (!isStale(member, state.head, contents)) return await hand(options, member, path);
-      const brought = await bring(options, { ...member, state }, options.prepare, signal);
-      return brought === null ? null : await hand(options, brought, path);
+      if (state.target !== null) return null;
+      filling.noteUse();
+      const { member = null, by } = (await takeAny(state, signal)) ?? {};
+      const snapshot = member && (await members.hand(member, path));
+      return snapshot && by ? { snapshot, by } : null;
+    },
+    async giveBack(path, snapshot) {
+      if (size === 0 || !filling.isOpen()) return false;
+      filling.noteUse();
+      const used = await members.receive(path, snapshot);
+      if (used === null) return false;
+      lists.used.push(used);
+      filling.fill();
+      return true;
     },
     async empty() {
       await filling.pause();
-      await Promise.all(members.splice(0).map(({ snapshot }) => taker.forget(snapshot)));
+      const all = [...lists.ready.splice(0), ...lists.used.splice(0)];
+      await Promise.all(all.map(({ snapshot }) => taker.forget(snapshot)));
       const names = await readdir(directory).catch(() => []);
       await Promise.all(names.map((name) => removal.discard(join(poolName, name))));
     },
@@ -81,111 +89,7 @@ export function createPool(options: PoolOptions): Pool {
       if (size > 0) await mkdir(directory, { recursive: true, mode: 0o700 });
       filling.begin();
     },
-    ready: () => members.length,
+    ready: () => lists.ready.length,
     close: filling.close,
   };
-}
-
-/** Keeps the list of members full and fresh, one clone at a time. */
-function createFilling(options: PoolOptions, directory: string, members: Member[]) {
-  const { size, base, log, isBusy, hasRoom, contents } = options;
-  const closing = new AbortController();
-  let begun = false;
-  let filling: Promise<void> | null = null;
-  const goesOn = (): boolean => begun && !isBusy() && !closing.signal.aborted;
-
-  /** A member is out of the list while it is brought up to date: nobody takes what is being changed. */
-  async function refresh(): Promise<void> {
-    const state = await base.peek(closing.signal);
-    const nextStale = () => members.findIndex((member) => isStale(member, state.head, contents));
-    for (let at = nextStale(); at !== -1 && goesOn(); at = nextStale()) {
-      for (const member of members.splice(at, 1)) {
-        const fresh = await bring(options, { ...member, state }, options.prepareLater, closing.signal);
-        if (fresh !== null) members.push(fresh);
-      }
-    }
-  }
-
-  async function fillUp(): Promise<void> {
-    try {
-      await options.renew();
-      await refresh();
-      while (goesOn() && members.length < size && (await hasRoom()))
-        members.push(await make(options, directory, closing.signal));
-    } catch (error) {
-      // Whoever takes the next one tries again.
-      if (!closing.signal.aborted) log.warn({ err: error }, 'no clone could be made ready');
-    }
-    filling = null;
-  }
-
-  function fill(): void {
-    if (goesOn()) filling ??= fillUp();
-  }
-
-  return {
-    fill,
-    begin(): void {
-      begun = true;
-      fill();
-    },
-    async pause(): Promise<void> {
-      begun = false;
-      await filling;
-    },
-    async close(): Promise<void> {
-      closing.abort(new Error('the pool is closed'));
-      await filling;
-    },
-  };
-}
-
-async function make(options: PoolOptions, directory: string, signal: AbortSignal): Promise<Member> {
-  const state = await options.base.peek(signal);
-  const own = randomBytes(12).toString('hex');
-  const place = { name: join(poolName, own), path: join(directory, own), state };
-  await makeDirectory(place.path);
-  try {
-    return { ...place, snapshot: await options.prepareLater.make(place, signal) };
-  } catch (error) {
-    await options.removal.discard(place.name);
-    throw error;
-  }
-}
-
-/** The member at the commit of the base; null if that failed, and then it is gone. */
-async function bring(
-  { removal, taker, log }: PoolOptions,
-  member: Member,
-  preparation: Preparation,
-  signal: AbortSignal,
-): Promise<Member | null> {
-  try {
-    return { ...member, snapshot: await preparation.bring(member, signal) };
-  } catch (error) {
-    if (!signal.aborted) log.warn({ err: error }, 'a ready clone could not be brought up to date, it is given up');
-    await removal.discard(member.name);
-    return null;
-  } finally {
-    await taker.forget(member.snapshot);
-  }
-}
-
-/** Moves it; null if somebody has meddled with it, and then it is gone. */
-async function hand({ removal, taker, log }: PoolOptions, member: Member, path: string): Promise<Snapshot | null> {
-  try {
-    await rename(member.path, path);
-    await taker.trust(member.snapshot);
-    return member.snapshot;
-  } catch (error) {
-    log.warn({ err: error }, 'a ready clone could not be handed out, it is given up');
-    await removal.discard(member.name);
-    await taker.forget(member.snapshot);
-    return null;
-  }
-}
-
-function isStale({ snapshot }: Member, wanted: string | null, contents: Contents): boolean {
-  if (snapshot.baseCommit !== wanted) return true;
-  return snapshot.filled !== undefined && !isWhole(snapshot.filled, contents.revision());
 }

@@ -28,12 +28,17 @@ export interface Place {
   readonly state: BaseState;
 }
 
-/** Both reject with anything; then the directory is the caller's to remove. */
+/** All reject with anything; then the directory is the caller's to remove. */
 export interface Preparation {
   /** Fills the empty directory with a clone that an agent can be let into. */
   make(place: Place, signal: AbortSignal): Promise<Snapshot>;
   /** Brings a clone in which nobody has worked to the commit of the base. */
   bring(place: Place, signal: AbortSignal): Promise<Snapshot>;
+  /**
+   * Makes a clone that a job has used what `make` would have made, but for what of it nobody has touched. Null where nothing
+   * is kept: then the directory is the caller's to remove, too.
+   */
+  renew(place: Place, used: Snapshot, signal: AbortSignal): Promise<Snapshot | null>;
   /** Notes the state of a clone that is as it should be, at the commit, `unlocked` where files of it were decrypted. */
   note(place: Place, state: { readonly commit: string; readonly unlocked: boolean }): Promise<Snapshot>;
 }
@@ -58,6 +63,8 @@ export function createPreparation(deps: PreparationDeps): Preparation {
       }
       return await finish(deps, place, signal);
     },
+    // Only what is copied is known so well.
+    renew: async () => null,
     note: ({ path, state }, { commit, unlocked }) =>
       deps.taker.note(path, { baseCommit: commit, unlocked, objects: join(state.gitDir, 'objects') }),
   };

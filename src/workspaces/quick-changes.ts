@@ -57,7 +57,7 @@ export async function takeQuickly(quick: QuickChanges, signal: AbortSignal): Pro
 }
 
 /** When the job got the workspace, by the clock that its files have their times from; null if that is another one's. */
-async function momentOf({ directory }: Snapshot, workTree: string): Promise<bigint | null> {
+export async function momentOf({ directory }: Snapshot, workTree: string): Promise<bigint | null> {
   const [owner, tree] = await Promise.all([
     stat(join(directory, ownerFile), { bigint: true }).catch(() => null), // Given to no job: then nobody knows since when.
     lstat(workTree, { bigint: true }),

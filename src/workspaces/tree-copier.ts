@@ -10,8 +10,21 @@ export interface TreeCopier {
    * calls. Rejects with what went wrong, and with the signal's reason; by then nobody writes into the directory any more.
    */
   copy(from: string, to: string, signal: AbortSignal): Promise<void>;
+  /**
+   * Makes a clone that was used equal to one that nobody changes meanwhile: what nobody has touched since it was noted stays, all
+   * else goes. No process may work in it. Rejects where it cannot be, or need not be: then it holds whatever it holds.
+   */
+  renew(from: string, to: string, noted: Noted, signal: AbortSignal): Promise<void>;
   /** Ends the program, and a copy under way with it. */
   close(): Promise<void>;
+}
+
+/** What is known of a clone from before it was used. */
+export interface Noted {
+  /** A file with its index, out of the reach of who used it. */
+  readonly index: string;
+  /** Lines, as native/renewal.h has them. */
+  readonly notes: string;
 }
 
 export interface Copying {
@@ -35,7 +48,7 @@ export const copierFile = new URL('../../native/copytree', import.meta.url).path
 const prepareTimeoutMs = 5_000;
 /** 60,000 files take seconds on a good disk, a minute on a bad one. What takes this long hangs. */
 const copyTimeoutMs = 600_000;
-const answer = /^copytree 1 (reflink|copy) (spread|packed)$/;
+const answer = /^copytree 2 (reflink|copy) (spread|packed)$/;
 const asked = { env: {}, extendEnv: false, stdin: 'ignore', stderr: 'ignore', reject: false } as const;
 
 /** Finds the best way that works for copies into the first of the directories, which are there. Never rejects. */
@@ -55,13 +68,13 @@ export function createTreeCopier(options: CopierOptions): TreeCopier {
   let program: LineProgram | null = null;
   let closed = false;
 
-  async function copy(from: string, to: string, signal: AbortSignal): Promise<void> {
+  async function ask(texts: readonly string[], signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
     if (closed) throw new Error('the copier is closed');
     program ??= startCopier(options);
     const mine = program;
     const timeout = AbortSignal.timeout(copyTimeoutMs);
-    const said = await mine.ask(`${from}\0${to}\0`, AbortSignal.any([signal, timeout]));
+    const said = await mine.ask(texts.map((text) => `${text}\0`).join(''), AbortSignal.any([signal, timeout]));
     if (said?.startsWith('ok ')) return;
     if (said === null && program === mine) program = null;
     signal.throwIfAborted();
@@ -71,7 +84,8 @@ export function createTreeCopier(options: CopierOptions): TreeCopier {
   }
 
   return {
-    copy: (from, to, signal) => oneByOne.run(() => copy(from, to, signal), signal),
+    copy: (from, to, signal) => oneByOne.run(() => ask([from, to, '', ''], signal), signal),
+    renew: (from, to, { index, notes }, signal) => oneByOne.run(() => ask([from, to, index, notes], signal), signal),
     async close() {
       closed = true;
       await program?.end();

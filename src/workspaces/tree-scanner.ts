@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { type LineProgram, startLineProgram } from './line-program.ts';
 import { createMutex } from './mutex.ts';
+import { momentText } from './store-notes.ts';
 
 /** Compares work trees with what was noted of them, with the program built from native/scantree.c. */
 export interface TreeScanner {
@@ -44,7 +45,6 @@ export const scannerFile = new URL('../../native/scantree', import.meta.url).pat
 const maxThreads = 8;
 /** Failures one after the other: then it does not work here. */
 const maxFailures = 3;
-const nanosecondsPerSecond = 1_000_000_000n;
 
 export function createTreeScanner(file: string = scannerFile): TreeScanner {
   const oneByOne = createMutex();
@@ -57,8 +57,7 @@ export function createTreeScanner(file: string = scannerFile): TreeScanner {
     if (closed || failures >= maxFailures) return null;
     program ??= startLineProgram(file, ['serve', `threads=${Math.min(availableParallelism(), maxThreads)}`]);
     const mine = program;
-    const nanoseconds = String(momentNs % nanosecondsPerSecond);
-    const said = await mine.ask(`${index}\0${workTree}\0${momentNs / nanosecondsPerSecond}.${nanoseconds}\0`, signal);
+    const said = await mine.ask(`${index}\0${workTree}\0${momentText(momentNs)}\0`, signal);
     if (said !== null) {
       failures = 0;
       return readFindings(said);

@@ -38,8 +38,8 @@ const closeMs = 15_000;
  * was asked for in between waits.
  */
 export function createWorkspaceClient(settings: WorkspaceSettings, log: Log, meter = noMeter): Workspaces {
-  const listener: WorkspaceListener = { log, meter, figures: noFigures };
   const known: Known = { living: new Set(), hasSwept: false, method: 'git' };
+  const listener: WorkspaceListener = { log, meter, figures: noFigures };
   const process = keepProcess(settings, known, listener);
   const resultDir = (id: JobId): string => join(settings.resultsDir, id);
   const head = async (of: keyof BaseHeads, signal: AbortSignal): Promise<string | null> =>
@@ -51,19 +51,15 @@ export function createWorkspaceClient(settings: WorkspaceSettings, log: Log, met
       path: join(resolve(settings.jobsDir), id),
       baseCommit,
       changes: async (pushBranch) =>
-        await process
-          .ask((channel) => channel.call('changes', { id, pushBranch }))
-          .catch((error: unknown) => {
-            log.error({ err: error, job_id: id }, 'the changes of a job could not be taken');
-            return null;
-          }),
-      [Symbol.asyncDispose]: () => (disposed ??= dispose(id)),
+        await process.ask((channel) => channel.call('changes', { id, pushBranch })).catch(nothingKnown(log, id)),
+      giveBack: () => (disposed ??= dispose(id, 'giveBack')),
+      [Symbol.asyncDispose]: () => (disposed ??= dispose(id, 'dispose')),
     };
   }
 
-  async function dispose(id: JobId): Promise<void> {
+  async function dispose(id: JobId, how: 'dispose' | 'giveBack'): Promise<void> {
     try {
-      await process.ask((channel) => channel.call('dispose', { id }));
+      await process.ask((channel) => channel.call(how, { id }));
     } catch (error) {
       // The next process finds it without a job, and removes it.
       log.error({ err: error, job_id: id }, 'a workspace could not be given back');
@@ -100,6 +96,13 @@ export function createWorkspaceClient(settings: WorkspaceSettings, log: Log, met
     figures: () => listener.figures,
     method: () => known.method,
     close: process.close,
+  };
+}
+
+function nothingKnown(log: Log, id: JobId) {
+  return (error: unknown): null => {
+    log.error({ err: error, job_id: id }, 'the changes of a job could not be taken');
+    return null;
   };
 }
 

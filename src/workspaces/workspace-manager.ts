@@ -17,7 +17,7 @@ import { openPatch, readDetails } from './kept-changes.ts';
 import { withoutFilter } from './lfs.ts';
 import { createMutex } from './mutex.ts';
 import { createPool, type Pool, poolName } from './pool.ts';
-import { createPreparation, makeDirectory, type Place, type Preparation } from './preparation.ts';
+import { createPreparation, makeDirectory, type Place } from './preparation.ts';
 import { createPusher } from './push-result.ts';
 import { createRemoval, type Removal } from './removal.ts';
 import { noMeter, type WorkspaceMeter } from './workspace-meter.ts';
@@ -33,6 +33,8 @@ export interface WorkspaceOptions extends ContentsSettings {
   readonly fetchDebounceMs: number;
   /** How many clones are kept ready. */
   readonly poolSize: number;
+  /** How long more clones than that stay after many jobs at once; a minute by default. */
+  readonly surplusMs?: number;
   /** Unlocks each clone if the file exists. */
   readonly gitCryptKey: string;
   /** Where the service keeps what it needs to know of living workspaces: out of their reach. */
@@ -152,13 +154,14 @@ function createCloning(deps: CloningDeps): Cloning {
   const gitLater = createPreparation({ ...deps, git: deps.gitLater });
   const directories = [scratchDir, ...busyDirectories, ...(poolSize > 0 ? [join(jobsDir, poolName)] : [])];
   const frozen = createFrozenClone({ ...deps, directories, prepareLater: gitLater });
-  const { prepare, isUpdated } = noteUpdates(frozen.quicken(createPreparation(deps), 'now'));
+  const prepare = frozen.quicken(createPreparation(deps), 'now');
   const prepareLater = frozen.quicken(gitLater, 'later');
   let cloning = 0;
   /** A workspace of the same name may be wanted before the notes on the last one are gone. */
   const forgetting = new Map<JobId, Promise<void>>();
-  const forget = (id: JobId, snapshot: Snapshot): void => {
-    const done = taker.forget(snapshot, id).finally(() => forgetting.delete(id));
+  const forget = (id: JobId, snapshot: Snapshot | null): void => {
+    const work = snapshot === null ? taker.release(id) : taker.forget(snapshot, id);
+    const done = work.finally(() => forgetting.delete(id));
     forgetting.set(id, done);
   };
   const pool = createPool({
@@ -178,7 +181,7 @@ function createCloning(deps: CloningDeps): Cloning {
       signal.throwIfAborted();
       await forgetting.get(id);
       await taker.assign(id, snapshot);
-      return workspace(id, path, snapshot, { removal, taker, forget });
+      return workspace(id, path, snapshot, { removal, taker, pool, forget });
     } catch (error) {
       await removal.discard(id);
       signal.throwIfAborted();
@@ -192,9 +195,8 @@ function createCloning(deps: CloningDeps): Cloning {
   async function fill(place: Place, signal: AbortSignal): Promise<Snapshot> {
     const since = performance.now();
     const ready = await pool.take(place.path, place.state, signal);
-    const snapshot = ready ?? (await clone(place, signal));
-    const by = ready === null ? 'clone' : isUpdated(ready) ? 'update' : 'pool';
-    meter.prepared(by, performance.now() - since);
+    const snapshot = ready?.snapshot ?? (await clone(place, signal));
+    meter.prepared(ready?.by ?? 'clone', performance.now() - since);
     return snapshot;
   }
 
@@ -210,37 +212,28 @@ function createCloning(deps: CloningDeps): Cloning {
   return { create, pool, frozen };
 }
 
-/** The same preparation, which knows what it brought up to date. */
-function noteUpdates(preparation: Preparation) {
-  const updated = new WeakSet<Snapshot>();
-  const prepare: Preparation = {
-    ...preparation,
-    async bring(place, signal) {
-      const snapshot = await preparation.bring(place, signal);
-      updated.add(snapshot);
-      return snapshot;
-    },
-  };
-  return { prepare, isUpdated: (snapshot: Snapshot): boolean => updated.has(snapshot) };
-}
-
 interface WorkspaceMeans extends Means {
-  /** Begins to let go of the notes on it. */
-  readonly forget: (id: JobId, snapshot: Snapshot) => void;
+  readonly pool: Pool;
+  /** Begins to let go of the notes on it; null: only of whose they were. */
+  readonly forget: (id: JobId, snapshot: Snapshot | null) => void;
 }
 
 function workspace(id: JobId, path: string, snapshot: Snapshot, means: WorkspaceMeans): Workspace {
-  const { removal, taker, forget } = means;
+  const { removal, taker, pool, forget } = means;
   let disposed: Promise<void> | null = null;
+  // The next job waits for the place, not for the notes on this one.
+  const discard = async (): Promise<void> => await removal.discard(id).finally(() => forget(id, snapshot));
   return {
     path,
     baseCommit: snapshot.baseCommit,
     changes: (pushBranch) => taker.take(id, path, snapshot, pushBranch),
-    [Symbol.asyncDispose]: () => {
-      // The next job waits for the place, not for the notes on this one.
-      disposed ??= removal.discard(id).finally(() => forget(id, snapshot));
-      return disposed;
+    async giveBack() {
+      disposed ??= pool
+        .giveBack(path, snapshot)
+        .then(async (isTaken) => (isTaken ? forget(id, null) : await discard()));
+      await disposed;
     },
+    [Symbol.asyncDispose]: () => (disposed ??= discard()),
   };
 }
 
@@ -249,6 +242,7 @@ type Means = Pick<CloningDeps, 'removal' | 'taker'>;
 /** Of a run that goes on from an earlier process, which noted what the workspace was like. */
 function adoptedWorkspace(id: JobId, path: string, { removal, taker }: Means): Workspace {
   let disposed: Promise<void> | null = null;
+  const discard = (): Promise<void> => (disposed ??= removal.discard(id));
   return {
     path,
     baseCommit: null,
@@ -256,10 +250,8 @@ function adoptedWorkspace(id: JobId, path: string, { removal, taker }: Means): W
       const snapshot = await taker.recall(id);
       return snapshot === null ? null : await taker.take(id, path, snapshot, pushBranch);
     },
-    [Symbol.asyncDispose]: () => {
-      disposed ??= removal.discard(id);
-      return disposed;
-    },
+    giveBack: discard,
+    [Symbol.asyncDispose]: discard,
   };
 }
 

@@ -1,5 +1,8 @@
-/** How a job came to its workspace: a ready clone as it was, one that was brought to the base's commit, a clone of its own. */
-export type PreparedBy = 'pool' | 'update' | 'clone';
+/**
+ * How a job came to its workspace: a ready clone as it was, one that was brought to the base's commit, one that was used and made
+ * good while the job waited, a clone of its own.
+ */
+export type PreparedBy = 'pool' | 'update' | 'renewal' | 'clone';
 
 /** Told what workspaces cost, for metrics. Durations in ms. */
 export interface WorkspaceMeter {

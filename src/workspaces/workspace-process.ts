@@ -138,10 +138,11 @@ function createServing(manager: GitWorkspaces) {
       }
       case 'changes':
         return (await living.get(call.input.id)?.changes(call.input.pushBranch)) ?? null;
-      case 'dispose': {
+      case 'dispose':
+      case 'giveBack': {
         const workspace = living.get(call.input.id);
         living.delete(call.input.id);
-        return await nothing(workspace?.[Symbol.asyncDispose]());
+        return await nothing(call.op === 'giveBack' ? workspace?.giveBack() : workspace?.[Symbol.asyncDispose]());
       }
       case 'close':
         return await nothing(manager.close());

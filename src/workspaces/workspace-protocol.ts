@@ -35,6 +35,7 @@ export interface WorkspaceCalls {
     readonly output: ChangeSummary | null;
   };
   dispose: { readonly input: { readonly id: JobId }; readonly output: null };
+  giveBack: { readonly input: { readonly id: JobId }; readonly output: null };
   close: { readonly input: null; readonly output: null };
 }
 

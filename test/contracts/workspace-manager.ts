@@ -63,6 +63,21 @@ export function describeWorkspaceManager(name: string, create: () => Promise<Wor
       expect(await visible()).toEqual([]);
     });
 
+    test('a workspace that is given back is out of sight then, and nobody finds what was done in it', async () => {
+      for (let round = 0; round < 3; round += 1) {
+        const id = createJobId();
+        const workspace = await manager.create(id, never);
+        expect(await contentOf(workspace.path)).toBe(fixture.file.text);
+        expect((await readdir(workspace.path)).toSorted()).toEqual(['.git', fixture.file.name]);
+        await writeFile(join(workspace.path, fixture.file.name), 'changed');
+        await writeFile(join(workspace.path, 'new'), 'new');
+        await workspace.giveBack();
+        await workspace.giveBack();
+        await workspace[Symbol.asyncDispose]();
+        expect(await visible()).toEqual([]);
+      }
+    });
+
     test('disposing a workspace that has gone by itself resolves', async () => {
       const workspace = await manager.create(createJobId(), never);
       const elsewhere = await manager.create(createJobId(), never);

@@ -147,7 +147,9 @@ export interface FakeWorkspaces extends WorkspaceManager {
   /** The jobs whose workspaces were made, in order. */
   readonly made: readonly JobId[];
   /** The jobs whose workspaces were disposed of, in order; a job is named as often as that happened. */
+  /** In whichever way. */
   readonly disposed: readonly JobId[];
+  readonly givenBack: readonly JobId[];
 }
 /** Nothing changed. */
 const unchanged: ChangeSummary = {
@@ -168,9 +170,11 @@ export function createFakeWorkspaces(
 ): FakeWorkspaces {
   const made: JobId[] = [];
   const disposed: JobId[] = [];
+  const givenBack: JobId[] = [];
   return {
     made,
     disposed,
+    givenBack,
     async create(id, signal) {
       await create(signal, id);
       made.push(id);
@@ -178,6 +182,10 @@ export function createFakeWorkspaces(
         path: `/workspaces/${id}`,
         baseCommit: null,
         changes: async () => unchanged,
+        async giveBack() {
+          givenBack.push(id);
+          disposed.push(id);
+        },
         async [Symbol.asyncDispose]() {
           disposed.push(id);
         },

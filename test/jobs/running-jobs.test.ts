@@ -66,6 +66,19 @@ describe('the workspace of a job is disposed of exactly once', () => {
     expect(finished.map((job) => job.id)).toEqual([id]);
   });
 
+  test.each([
+    ['given back where none of its processes can be left', { level: 'supervisor', survivors: 0 }, true],
+    ['not given back where one is left', { level: 'supervisor', survivors: 1 }, false],
+    ['not given back where nobody knows', { level: 'group', survivors: null }, false],
+    ['not given back where agents are kept apart from each other', { level: 'namespace', survivors: 0 }, false],
+  ] as const)('and is %s', async (_name, held, isGivenBack) => {
+    const workspaces = createFakeWorkspaces();
+    const containment = { ...held, killed: 0, peakRssBytes: null, cpuSeconds: null };
+    const { id } = await runOne({ runner: runnerThat(async () => completed({ containment })), workspaces });
+    expect(workspaces.disposed).toEqual([id]);
+    expect(workspaces.givenBack).toEqual(isGivenBack ? [id] : []);
+  });
+
   test('by a job that is cancelled', async () => {
     const workspaces = createFakeWorkspaces();
     const held = createHeldRuns();

@@ -180,7 +180,7 @@ describe.runIf(built)('a copy of the frozen clone', () => {
 /** A copier that does only what the script says when it is asked for a copy. */
 async function copierThat(script: string): Promise<string> {
   const file = join(await temporaryDirectory(), 'copytree.mjs');
-  const prepare = `if (process.argv[2] === 'prepare') console.log('copytree 1 copy packed')`;
+  const prepare = `if (process.argv[2] === 'prepare') console.log('copytree 2 copy packed')`;
   await writeFile(file, `#!${process.execPath}\n${prepare}; else process.stdin.on('data', () => { ${script} });\n`);
   await chmod(file, 0o755);
   return file;

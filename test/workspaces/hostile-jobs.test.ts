@@ -23,6 +23,7 @@ test('a hundred jobs that overwrite every object and ref they have leave base an
   await using neighbour = await fixture.create();
   for (let done = 0; done < jobs; done += atOnce) {
     const hostile = await Promise.all(Array.from({ length: atOnce }, () => fixture.create()));
+    for (const { path } of hostile) expect(await openGitRepo(path).git('fsck', '--full', '--strict')).toBe('');
     const overwritten = await Promise.all(hostile.map(overwriteAll));
     expect(Math.min(...overwritten)).toBeGreaterThan(5);
     for (const workspace of hostile) {
@@ -32,7 +33,7 @@ test('a hundred jobs that overwrite every object and ref they have leave base an
         filesChanged: 1,
         patchBytes: expect.any(Number),
       });
-      await workspace[Symbol.asyncDispose]();
+      await workspace.giveBack();
     }
   }
   expect(await base.git('fsck', '--full', '--strict')).toBe('');
