@@ -27,7 +27,8 @@ RUN version="$(node -p "require('./package.json').devDependencies['@anthropic-ai
 FROM ${NODE_IMAGE} AS supervisor
 WORKDIR /build
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev
-COPY native/*.c native/*.h native/build.sh ./
+COPY native/supervise.c native/copytree.c native/git-index.c native/git-index.h native/listing.c native/listing.h native/renewal.c \
+  native/renewal.h native/scantree.c native/build.sh ./
 RUN sh build.sh --strict \
   && test "$(./supervise self-test)" = 'supervise 2' \
   && ./copytree prepare . | grep -q '^copytree 2 ' \

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
@@ -22,6 +22,13 @@ describe('the image', () => {
     expect(sources).toContain('src');
     expect(sources.filter((source) => !existsSync(join(root, source)))).toEqual([]);
     expect(sources.filter((source) => !dockerignore.includes(`!${source}`))).toEqual([]);
+  });
+
+  test('every source of the programs in C is copied', () => {
+    const copied = instructions.filter((line) => line.startsWith('COPY native/')).join(' ');
+    const sources = readdirSync(join(root, 'native')).filter((name) => /\.[ch]$/.test(name));
+    expect(sources.length).toBeGreaterThan(3);
+    expect(sources.filter((name) => !copied.includes(` native/${name}`))).toEqual([]);
   });
 
   test('nothing else of the checkout is let through', () => {
