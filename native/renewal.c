@@ -14,8 +14,8 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-/* Beyond it a removal in the trash and a new copy are as quick, and that removal stops at nothing. */
-#define MAX_REMOVED 5000
+/* Beyond it a removal in the trash and a new copy are as quick for a job that waits, and that removal stops at nothing. */
+#define MAX_REMOVED 1000
 #define MAX_DEPTH 100
 /* More than a security module writes. */
 #define MAX_ATTRIBUTE_BYTES 1024

@@ -94,7 +94,7 @@ export const ConfigSchema = z
     POOL_SIZE: integer(0, 1000)
       .prefault('4')
       .describe(
-        'Clones kept ready for the next jobs: each takes the disk of a work tree and its history; 0 keeps none',
+        'Clones kept ready for the next jobs, more for a minute after many at once: each takes the disk of a work tree and its history; 0 keeps none',
       ),
     MIN_FREE_DISK_BYTES: integer(0, 999_999_999_999_999)
       .prefault('67108864')

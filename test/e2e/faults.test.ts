@@ -167,13 +167,16 @@ describe('a caller', () => {
     expect(await service.read('/jobs')).toMatchObject({ jobs: [] });
   });
 
-  test('has the answer of a chat before the workspace is removed', async () => {
-    const service = await startServiceProcess();
+  test.each([
+    ['removed', '0', '.trash'],
+    ['made good for the next job', '1', '.pool'],
+  ])('has the answer of a chat before the workspace is %s', async (_name, size, directory) => {
+    const service = await startServiceProcess({ env: { POOL_SIZE: size } });
     const prompt = 'bash: mkdir many && cd many && seq 1 20000 | xargs touch\nsay: answered';
     const response = await service.post('/v1/chat/completions', chat(prompt));
-    const trash = await readdir(join(service.dataDir, 'jobs', '.trash'));
+    const left = await readdir(join(service.dataDir, 'jobs', directory));
     expect(await response.json()).toMatchObject({ choices: [{ message: { content: 'answered' } }] });
-    expect(trash).toHaveLength(1);
+    expect(left).not.toEqual([]);
     expect(await workspacesOf(service)).toEqual([]);
     await untilTrashIsEmpty(service);
   });

@@ -191,6 +191,9 @@ describe('a start', () => {
     const next = await startServiceProcess({ env, dataDir: service.dataDir });
     expect(await statusWith(next, made)).toBe(200);
     expect(next.output()).not.toContain('ast_');
+    // Files come and go as long as it runs.
+    next.signal('SIGTERM');
+    expect(await next.exited()).toBe(0);
     const files = await filesIn(service.dataDir);
     expect(files.length).toBeGreaterThan(1);
     const contents = await Promise.all(files.map((file) => readFile(file)));

@@ -183,7 +183,7 @@ export const unbearable: readonly Mischief[] = [
   { name: 'sets a flag of the file system', act: async (workspace) => await shell(workspace, 'chattr +A d') },
   {
     name: 'leaves more than is worth looking at',
-    act: async (workspace) => await shell(workspace, 'mkdir many; cd many; seq 6000 | xargs touch'),
+    act: async (workspace) => await shell(workspace, 'mkdir many; cd many; seq 1200 | xargs touch'),
   },
   {
     name: 'leaves a directory that is very deep',
