@@ -74,6 +74,12 @@ async function measure(root: string, files: number): Promise<void> {
   await printChanges('change set of 10 files, to `git status`', changed, 10);
   await printChanges('change set of nothing, to `git status`', made.slice(-6, -3), 0);
   await full(manager);
+  const used = await Promise.all(made.slice(4, 7).map(changeFiles));
+  print(
+    'used, 10 files changed, until it is ready again',
+    await repeat(used.length, (n) => readyAgain(manager, used[n])),
+  );
+  await full(manager);
   await commitChanges(base, 20);
   print(
     'pool hit, the base 20 files further',
@@ -101,6 +107,12 @@ async function printChanges(what: string, workspaces: readonly Workspace[], file
     }
   }
   printRatio(what, changes, median(statuses));
+}
+
+async function readyAgain(manager: GitWorkspaces, used: Workspace | undefined): Promise<void> {
+  const before = manager.ready();
+  await used?.giveBack();
+  await until(() => manager.ready() > before);
 }
 
 async function changeFiles(workspace: Workspace): Promise<Workspace> {
@@ -137,11 +149,11 @@ async function startManager(root: string, name: string, basePath: string, size: 
 }
 
 async function full(manager: GitWorkspaces): Promise<void> {
-  await until(() => manager.ready() === poolSize);
+  await until(() => manager.ready() >= poolSize);
 }
 
 async function until(isSo: () => boolean): Promise<void> {
-  while (!isSo()) await new Promise((resolve) => setTimeout(resolve, 50));
+  while (!isSo()) await new Promise((resolve) => setTimeout(resolve, 1));
 }
 
 async function makeRepository(path: string, files: number): Promise<void> {

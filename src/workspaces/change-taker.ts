@@ -1,4 +1,4 @@
-import { existsSync, rmSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { chmod, mkdir, readdir, readFile, readlink, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { ChangedFile, ChangeSet, ChangeSummary } from '../jobs/change-set.ts';
@@ -99,10 +99,9 @@ export function createChangeTaker(options: ChangeTakerOptions): ChangeTaker {
   const { scratchDir, log } = options;
   const scanner = openScanner(options);
   const known = new Map<string, CommitFacts>();
-  const remove = (path: string): void => {
+  const remove = async (path: string): Promise<void> => {
     try {
-      // A handful of files of ours: by promises it would take ten times as long, of the processor too.
-      rmSync(path, { recursive: true, force: true });
+      await rm(path, { recursive: true, force: true });
     } catch (error) {
       log.warn({ err: error }, 'a snapshot could not be removed; the next start does it');
     }
@@ -142,10 +141,10 @@ export function createChangeTaker(options: ChangeTakerOptions): ChangeTaker {
     },
     recall: async (id) => await recall(options, id),
     async forget({ directory }, id) {
-      if (id !== undefined) remove(join(scratchDir, id));
-      remove(directory);
+      if (id !== undefined) await remove(join(scratchDir, id));
+      await remove(directory);
     },
-    release: async (id) => remove(join(scratchDir, id)),
+    release: async (id) => await remove(join(scratchDir, id)),
     sweep: (keep) => sweep(scratchDir, keep),
     close: scanner.close,
   };

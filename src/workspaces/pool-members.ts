@@ -129,7 +129,7 @@ async function change(
     if (!signal.aborted) log.warn({ err: error }, `${what}, it is given up`);
   }
   if (snapshot === null) await removal.discard(member.name);
-  // Up to here the old one was needed.
-  await taker.forget(member.snapshot);
+  // Up to here the old one was needed. Nobody waits for its end, least of all a job.
+  void taker.forget(member.snapshot);
   return snapshot === null ? null : { ...member, snapshot };
 }
