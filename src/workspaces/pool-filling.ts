@@ -33,7 +33,7 @@ export function createFilling(options: FillingOptions, members: Members, lists: 
   let filling: Promise<void> | null = null;
   const isOpen = (): boolean => begun && !closing.signal.aborted;
   const goesOn = (): boolean => isOpen() && !isBusy();
-  const surplus = watchSurplus(options, members, lists);
+  const use = watchUse(options, members, lists);
   const work = createWork(options, members, lists, closing.signal);
 
   async function fillUp(): Promise<void> {
@@ -57,8 +57,9 @@ export function createFilling(options: FillingOptions, members: Members, lists: 
   return {
     fill,
     isOpen,
-    /** Jobs begin and end: for a while no clone is one too many. */
-    noteUse: () => void surplus.refresh(),
+    noteBegin: use.noteBegin,
+    noteEnd: use.noteEnd,
+    spare: use.spare,
     begin(): void {
       begun = true;
       fill();
@@ -69,15 +70,34 @@ export function createFilling(options: FillingOptions, members: Members, lists: 
     },
     async close(): Promise<void> {
       closing.abort(new Error('the pool is closed'));
-      clearTimeout(surplus);
+      use.close();
       await filling;
     },
   };
 }
 
-function watchSurplus({ size, surplusMs = defaultSurplusMs }: FillingOptions, members: Members, { ready }: Lists) {
-  const drop = async (): Promise<unknown> => await Promise.all(ready.splice(size).map(members.drop));
-  return setTimeout(() => void drop(), surplusMs).unref();
+/** Counts the workspaces of jobs. When none began or ended for a while, what is beyond the pool's size goes. */
+function watchUse({ size, surplusMs = defaultSurplusMs }: FillingOptions, members: Members, { ready }: Lists) {
+  let living = 0;
+  let most = 0;
+  const surplus = setTimeout(() => {
+    most = living;
+    for (const member of ready.splice(size)) void members.drop(member);
+  }, surplusMs).unref();
+  return {
+    noteBegin(): void {
+      living += 1;
+      most = Math.max(most, living);
+      surplus.refresh();
+    },
+    noteEnd(): void {
+      living -= 1;
+      surplus.refresh();
+    },
+    /** How many fewer there are now than there were at once. */
+    spare: (): number => most - living,
+    close: (): void => clearTimeout(surplus),
+  };
 }
 
 function createWork(

@@ -14,9 +14,14 @@ export interface Pool {
    * directory is empty still.
    */
   take(path: string, state: BaseState, signal: AbortSignal): Promise<Taken | null>;
+  /** A workspace was made for a job, however it was made. */
+  noteBegin(): void;
+  /** It is used no more. To be called before it is given back. */
+  noteEnd(): void;
   /**
    * Takes the workspace of a job that is over out of sight: it serves another job once it is as if it were new. None of the
-   * processes that worked in it may be left. The snapshot is the pool's then. False where that could not be: nothing has happened.
+   * processes that worked in it may be left. The snapshot is the pool's then. False where that could not be, or there would be more clones
+   * than the pool is large and jobs used at once lately: nothing has happened.
    */
   giveBack(path: string, snapshot: Snapshot): Promise<boolean>;
   /** Makes good what was taken, one after the other at low priority. Returns at once; does nothing before `begin`. */
@@ -62,16 +67,17 @@ export function createPool(options: PoolOptions): Pool {
 
   return {
     fill: filling.fill,
+    noteBegin: filling.noteBegin,
+    noteEnd: filling.noteEnd,
     async take(path, state, signal) {
       if (state.target !== null) return null;
-      filling.noteUse();
       const { member = null, by } = (await takeAny(state, signal)) ?? {};
       const snapshot = member && (await members.hand(member, path));
       return snapshot && by ? { snapshot, by } : null;
     },
     async giveBack(path, snapshot) {
-      if (size === 0 || !filling.isOpen()) return false;
-      filling.noteUse();
+      const waiting = lists.ready.length + lists.used.length;
+      if (size === 0 || !filling.isOpen() || waiting >= size + filling.spare()) return false;
       const used = await members.receive(path, snapshot);
       if (used === null) return false;
       lists.used.push(used);

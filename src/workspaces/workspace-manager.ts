@@ -181,6 +181,7 @@ function createCloning(deps: CloningDeps): Cloning {
       signal.throwIfAborted();
       await forgetting.get(id);
       await taker.assign(id, snapshot);
+      pool.noteBegin();
       return workspace(id, path, snapshot, { removal, taker, pool, forget });
     } catch (error) {
       await removal.discard(id);
@@ -223,17 +224,20 @@ function workspace(id: JobId, path: string, snapshot: Snapshot, means: Workspace
   let disposed: Promise<void> | null = null;
   // The next job waits for the place, not for the notes on this one.
   const discard = async (): Promise<void> => await removal.discard(id).finally(() => forget(id, snapshot));
+  const giveBack = async (): Promise<void> => {
+    if (await pool.giveBack(path, snapshot)) forget(id, null);
+    else await discard();
+  };
+  const end = async (how: () => Promise<void>): Promise<void> => {
+    pool.noteEnd();
+    await how();
+  };
   return {
     path,
     baseCommit: snapshot.baseCommit,
     changes: (pushBranch) => taker.take(id, path, snapshot, pushBranch),
-    async giveBack() {
-      disposed ??= pool
-        .giveBack(path, snapshot)
-        .then(async (isTaken) => (isTaken ? forget(id, null) : await discard()));
-      await disposed;
-    },
-    [Symbol.asyncDispose]: () => (disposed ??= discard()),
+    giveBack: () => (disposed ??= end(giveBack)),
+    [Symbol.asyncDispose]: () => (disposed ??= end(discard)),
   };
 }
 

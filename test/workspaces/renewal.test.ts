@@ -2,6 +2,7 @@ import { chmod, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { describe, expect, test } from 'vitest';
+import { createJobId } from '../../src/jobs/job-id.ts';
 import { momentText, noteStore } from '../../src/workspaces/store-notes.ts';
 import { copierFile, createTreeCopier } from '../../src/workspaces/tree-copier.ts';
 import type { WorkspaceMeter } from '../../src/workspaces/workspace-meter.ts';
@@ -228,6 +229,19 @@ describe.runIf(built)('a clone that was given back', () => {
         what: 'a pool of its size',
       },
     );
+  });
+
+  test('is given up where jobs do not take theirs from the pool, or it would grow with each of them', async () => {
+    const fixture = await usedFixture();
+    await fixture.origin.git('branch', 'other');
+    for (let job = 0; job < 6; job += 1) {
+      const used = await fixture.manager.create(createJobId(), never, { ref: 'other' });
+      await used.giveBack();
+    }
+    // One more than its size: so many jobs ran at once.
+    await ready(fixture, 2);
+    await trashEmpty(fixture.jobsDir);
+    expect(await namesIn(join(fixture.jobsDir, '.pool'))).toHaveLength(2);
   });
 
   test('leaves no notes, whatever becomes of it', async () => {
