@@ -8,6 +8,7 @@ cd "$(dirname "$0")" || exit 1
 sources() {
   case $1 in
     copytree) echo copytree.c renewal.c git-index.c listing.c ;;
+    scantree) echo scantree.c git-index.c ;;
     *) echo "$1.c" ;;
   esac
 }

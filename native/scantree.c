@@ -32,7 +32,10 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
+
+#include "git-index.h"
 
 #define MAX_THREADS 8
 /* Below it a second thread takes longer to start than it saves. */
@@ -69,7 +72,7 @@ static const unsigned char *index_bytes;
 static size_t index_size;
 static const unsigned char **entries;
 static uint32_t entry_count;
-static uint64_t moment_seconds, moment_nanoseconds;
+static struct timespec moment;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
@@ -132,7 +135,7 @@ static const char *find_entries(void) {
     if (length == 0xfff || at + ENTRY_BYTES + length >= end) length = strnlen(path_of(n), end - at - ENTRY_BYTES);
     if (length == 0 || length >= MAX_PATH || path_of(n)[length] != 0) return "an index with a path of another form";
     /* Not of several stages, not taken for unchanged whatever it is, and no submodule. */
-    if ((entry[60] & 0xf0) != 0 || (read_32(entry + 24) & S_IFMT) == (S_IFDIR | S_IFLNK)) return "an entry of another kind";
+    if ((entry[60] & 0xf0) != 0 || index_is_submodule(entry)) return "an entry of another kind";
     /* Ended by one to eight NULs. */
     at += (ENTRY_BYTES + length + 8) & ~(size_t)7;
     if (at > end) return "a short index";
@@ -142,22 +145,6 @@ static const char *find_entries(void) {
     if (index_bytes[at] < 'A' || index_bytes[at] > 'Z') return "an index with an extension";
   }
   return NULL;
-}
-
-static bool is_unchanged(const unsigned char *entry, const struct stat *stat) {
-  const uint64_t now[] = {
-      (uint64_t)stat->st_ctim.tv_sec, (uint64_t)stat->st_ctim.tv_nsec, (uint64_t)stat->st_mtim.tv_sec,
-      (uint64_t)stat->st_mtim.tv_nsec, stat->st_ino, stat->st_uid, stat->st_gid, (uint64_t)stat->st_size,
-  };
-  const int places[] = {0, 4, 8, 12, 20, 28, 32, 36};
-  for (int n = 0; n < 8; n += 1) {
-    if (read_32(entry + places[n]) != (uint32_t)now[n]) return false;
-  }
-  uint32_t mode = read_32(entry + 24);
-  if ((mode & S_IFMT) != (stat->st_mode & S_IFMT)) return false;
-  if (S_ISREG(mode) && ((mode ^ stat->st_mode) & 0100) != 0) return false;
-  if (!S_ISREG(mode) && !S_ISLNK(mode)) return false;
-  return now[0] < moment_seconds || (now[0] == moment_seconds && now[1] < moment_nanoseconds);
 }
 
 /* ---- findings ---- */
@@ -179,7 +166,7 @@ static void say_entry(char kind, uint32_t entry) {
   pthread_mutex_lock(&lock);
   bool may = may_say();
   if (may) {
-    fprintf(answer, " %c%o:", kind, read_32(entries[entry] + 24));
+    fprintf(answer, " %c%o:", kind, index_mode(entries[entry]));
     say_hex(entries[entry] + 40, HASH_BYTES);
     fputc(':', answer);
     say_hex((const unsigned char *)path_of(entry), strlen(path_of(entry)));
@@ -231,7 +218,7 @@ static const struct child *find(const struct hand *hand, uint32_t count, const c
 static void look_at(int fd, uint32_t entry, const char *name) {
   struct stat stat;
   if (fstatat(fd, name, &stat, AT_SYMLINK_NOFOLLOW) == 0) {
-    if (!is_unchanged(entries[entry], &stat)) say_entry('=', entry);
+    if (!index_is_unchanged(entries[entry], &stat, &moment)) say_entry('=', entry);
   } else if (errno == ENOENT) say_entry('=', entry);
   else doubt("a file is out of reach");
 }
@@ -376,10 +363,10 @@ static void compare_tree(const char *index_path, const char *tree_path) {
   tree = -1;
 }
 
-static void answer_one(const char *index_path, const char *tree_path, const char *moment) {
+static void answer_one(const char *index_path, const char *tree_path, const char *since) {
   char *point;
-  moment_seconds = strtoull(moment, &point, 10);
-  moment_nanoseconds = *point == '.' ? strtoull(point + 1, NULL, 10) : 0;
+  moment.tv_sec = strtoll(since, &point, 10);
+  moment.tv_nsec = *point == '.' ? strtol(point + 1, NULL, 10) : 0;
   doubt_why = NULL;
   task_count = 0;
   findings = 0;

@@ -47,6 +47,16 @@ async function ready({ manager }: Pick<Fixture, 'manager'>, count: number): Prom
   await waitFor(manager.ready, (is) => is === count, { what: `${count} ready clones` });
 }
 
+/** There is a frozen clone of the base's second commit, and the pool is at rest. */
+async function frozenAnew(fixture: Fixture): Promise<void> {
+  await waitFor(
+    () => fixture.log.lines.filter(({ message }) => message === 'a clone is there to be copied').length,
+    (made) => made === 2,
+    { what: 'a new frozen clone' },
+  );
+  await ready(fixture, 1);
+}
+
 /** Tells it from another directory that got its number later. */
 async function identityOf(path: string): Promise<string> {
   const { ino, birthtimeNs } = await stat(path, { bigint: true });
@@ -107,12 +117,7 @@ describe.runIf(built)('a clone that was given back', () => {
     await fixture.origin.commit({ 'b.txt': 'moved on\n', 'd/new.txt': 'new\n' });
     // Somebody looks at the remote, and there is a frozen clone of the new commit.
     await using other = await fixture.create();
-    await waitFor(
-      () => fixture.log.lines.filter(({ message }) => message === 'a clone is there to be copied').length,
-      (made) => made === 2,
-      { what: 'a new frozen clone' },
-    );
-    await ready(fixture, 1);
+    await frozenAnew(fixture);
     await used.giveBack();
     await ready(fixture, 2);
     const next = [await fixture.create(), await fixture.create()];
@@ -132,12 +137,7 @@ describe.runIf(built)('a clone that was given back', () => {
     await fixture.origin.commit({ '.gitattributes': '*.txt text eol=crlf\n' });
     await using other = await fixture.create();
     expect(await readFile(join(other.path, 'b.txt'), 'utf8')).toBe('bbbb\r\n');
-    await waitFor(
-      () => fixture.log.lines.filter(({ message }) => message === 'a clone is there to be copied').length,
-      (made) => made === 2,
-      { what: 'a new frozen clone' },
-    );
-    await ready(fixture, 1);
+    await frozenAnew(fixture);
     await used.giveBack();
     await trashEmpty(fixture.jobsDir);
     const next = [await fixture.create(), await fixture.create()];
